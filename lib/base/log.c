@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log.c - see log.h
+ *
+ * A line is built whole and written with one write(2), so lines of several threads and processes do
+ * not mix. Control characters in the text are escaped: a peer's message cannot forge a line.
+ */
+#include "base/log.h"
+
+#include <stdint.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/buf.h"
+
+static struct {
+	const char *program;
+	enum log_level level;
+	enum log_format format;
+} settings = {.program = "peerpod", .level = LOG_INFO};
+
+static _Thread_local struct log_context thread_context;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+static const char *const format_names[] = {"text", "json"};
+
+void log_init(const char *program, enum log_level level, enum log_format format)
+{
+	settings.program = program;
+	settings.level = level;
+	settings.format = format;
+}
+
+int log_level_parse(const char *text, enum log_level *level, struct error *err)
+{
+	for (size_t i = 0; i < array_size(level_names); i++) {
+		if (!strcmp(text, level_names[i])) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return error_set(err, ERROR_INVALID, "\"%s\" is no log level: use debug, info, warn or error",
+		text);
+}
+
+int log_format_parse(const char *text, enum log_format *format, struct error *err)
+{
+	for (size_t i = 0; i < array_size(format_names); i++) {
+		if (!strcmp(text, format_names[i])) {
+			*format = (enum log_format)i;
+			return 0;
+		}
+	}
+	return error_set(err, ERROR_INVALID, "\"%s\" is no log format: use text or json", text);
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level >= settings.level;
+}
+
+struct log_context log_context_set(struct log_context context)
+{
+	struct log_context previous = thread_context;
+	thread_context = context;
+	return previous;
+}
+
+struct log_context log_context_get(void)
+{
+	return thread_context;
+}
+
+void log_context_restore(struct log_context *previous)
+{
+	thread_context = *previous;
+}
+
+static void append_escaped(struct buf *line, const char *text, bool json)
+{
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+		if (*p == '\n')
+			buf_printf(line, "\\n");
+		else if (*p < 0x20 || *p == 0x7f)
+			buf_printf(line, "\\u%04x", *p);
+		else if (json && (*p == '"' || *p == '\\'))
+			buf_printf(line, "\\%c", *p);
+		else
+			buf_append(line, p, 1);
+	}
+}
+
+static void append_field(struct buf *line, const char *key, const char *value)
+{
+	if (!value || !*value)
+		return;
+	bool json = settings.format == LOG_JSON;
+	buf_printf(line, json ? ",\"%s\":\"" : " %s=", key);
+	append_escaped(line, value, json);
+	if (json)
+		buf_printf(line, "\"");
+}
+
+void log_write(enum log_level level, const struct log_context *context, const char *format, ...)
+{
+	if (!log_enabled(level))
+		return;
+	if (!context)
+		context = &thread_context;
+
+	cleanup(free_ptr) char *message = NULL;
+	va_list args;
+	va_start(args, format);
+	if (vasprintf(&message, format, args) < 0)
+		message = NULL;
+	va_end(args);
+
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	struct tm tm;
+	gmtime_r(&now.tv_sec, &tm);
+	char stamp[40];
+	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &tm);
+
+	cleanup(buf_free) struct buf line = BUF_INIT;
+	bool json = settings.format == LOG_JSON;
+	buf_printf(&line, json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"program\":\"%s\",\"message\":\""
+			       : "%s.%03ldZ %s %s: ",
+		stamp, now.tv_nsec / 1000000, level_names[level], settings.program);
+	append_escaped(&line, message ? message : "out of memory", json);
+	if (json)
+		buf_printf(&line, "\"");
+	append_field(&line, "sandbox", context->sandbox);
+	append_field(&line, "namespace", context->pod_namespace);
+	append_field(&line, "pod", context->pod);
+	buf_printf(&line, json ? "}\n" : "\n");
+	if (line.data && !line.failed) {
+		ssize_t written = write(STDERR_FILENO, line.data, line.len);
+		(void)written; /* there is nowhere left to say so */
+	}
+}
