@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+# lib/apf: apf.json, the forwarder's configuration, as the adaptor writes and the forwarder reads it.
+$(call library,apf,base podnetwork,jansson)

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * podnetwork.h - a pod's network between the worker's pod netns and the pod VM: VXLAN and redirects
+ *
+ * Worker: inspect at CreateVM (reads the pod netns, reserves a VNI by making vxlan1 in it), setup at
+ * StartVM (sets the remote, redirects, filters), teardown at StopVM. VM: setup before the forwarder
+ * listens, teardown on a clean exit. Every step is "ensure": running it again after a crash at any
+ * point converges, and tear-down succeeds on what is left. No processes are started; netns are entered on a
+ * thread of their own, so the caller's netns never changes. Calls block for milliseconds.
+ */
+#ifndef PEERPOD_PODNETWORK_H
+#define PEERPOD_PODNETWORK_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/bound.h"
+#include "base/error.h"
+
+#define PODNETWORK_VXLAN_PORT 4789
+#define PODNETWORK_VXLAN_MIN_ID 555000
+#define PODNETWORK_VXLAN_MAX_ID 16777215
+
+/* All strings owned, text forms as in the JSON; "" where there is none. */
+struct podnetwork_route {
+	char *dst;      /* CIDR; "0.0.0.0/0" or "::/0" for the default */
+	char *gw, *dev;
+	char *protocol; /* "", static, boot, dhcp, kernel */
+	char *scope;    /* "" (universe), site, link, host, nowhere */
+	/* extension ("ext") only: */
+	char *src;
+	int64_t metric; /* 0: none */
+	int64_t mtu;    /* 0: none */
+	bool onlink;
+};
+
+struct podnetwork_neighbor {
+	char *ip, *hw_addr, *dev, *state;
+};
+
+/* What apf.json carries as "pod-network"; filled by podnetwork_inspect. */
+struct podnetwork {
+	char *podip;          /* CIDR; the first address */
+	char **podips;        /* extension: all addresses, NULL-terminated, or NULL */
+	char *pod_hw_addr;
+	char *interface;
+	char *worker_node_ip; /* CIDR */
+	char *tunnel_type;    /* "vxlan" */
+	struct podnetwork_route *routes;
+	size_t route_count;
+	struct podnetwork_neighbor *neighbors;
+	size_t neighbor_count;
+	int64_t mtu;
+	int64_t index;
+	int64_t vxlan_port;
+	int64_t vxlan_id;
+	int64_t underlay_mtu; /* extension; 0: unknown */
+	bool dedicated;
+	bool external_net_via_pod_vm;
+};
+
+void podnetwork_free(struct podnetwork *network);
+
+/* The JSON object (new reference): v1 members exactly as upstream writes them, plus "ext" for what v1 cannot say. */
+json_t *podnetwork_to_json(const struct podnetwork *network, struct error *err);
+/* Reads v1 and ext, upstream's and ours; refusals name the member. */
+int podnetwork_from_json(const json_t *object, struct podnetwork *network, struct error *err);
+
+/* ---- worker ---- */
+
+struct podnetwork_worker_settings {
+	const char *sandbox;        /* sandbox id */
+	const char *netns_path;     /* of the pod */
+	const char *host_interface; /* "": the one of the default route */
+	const char *pod_subnet_cidrs; /* comma separated, "" */
+	bool external_net_via_pod_vm;
+	uint16_t vxlan_port;
+	uint32_t vxlan_min_id;
+	/* VNIs not to take (released a short while ago). */
+	const uint32_t *quarantined;
+	size_t quarantined_count;
+};
+
+/*
+ * Reads the pod netns and reserves a VNI in it (device vxlan1, down, without a remote, alias
+ * "peerpod:<sandbox>"). Run again for the same sandbox it finds its reservation. Errors name the netns
+ * path and what to do.
+ */
+int podnetwork_inspect(const struct podnetwork_worker_settings *settings, struct podnetwork *network,
+	struct error *err);
+
+/*
+ * Connects the tunnel to the VM: remote, MTU from the route to it, redirects both ways, NOTRACK, and a
+ * filter that lets in only this remote with this VNI. instance_ips[0], or [1] with dedicated.
+ */
+int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
+	const struct podnetwork *network, char *const *instance_ips, size_t count,
+	struct error *err);
+
+/* Takes down what is left of this sandbox: also when the netns is gone, also twice. */
+int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings,
+	const struct podnetwork *network, struct error *err);
+
+/*
+ * Start-up: removes filter elements of tunnels whose sandbox is not in live (NULL-terminated ids), and the devices of
+ * unknown sandboxes in /run/netns.
+ */
+int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id, struct error *err);
+
+/* ---- pod VM ---- */
+
+struct podnetwork_vm_settings {
+	const char *pod_netns;      /* "/run/netns/podns" */
+	const char *host_interface; /* dedicated tunnel NIC; "" */
+};
+
+/* Waits for the primary NIC and its address (netlink notifications, within bound), then makes the pod's side. */
+int podnetwork_vm_setup(const struct podnetwork_vm_settings *settings,
+	const struct podnetwork *network, const struct bound *bound, struct error *err);
+int podnetwork_vm_teardown(const struct podnetwork_vm_settings *settings,
+	const struct podnetwork *network, struct error *err);
+
+#endif

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+# lib/podnetwork: both ends of a pod's network tunnel, over netlink and libnftables.
+$(call library,podnetwork,base,libnl-3.0 libnl-route-3.0 libnftables jansson)

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+# lib/tls: certificates, profiles and contexts for the tunnel. OpenSSL only.
+$(call library,tls,base,libssl libcrypto)

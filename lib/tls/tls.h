@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tls.h - the TLS of the agent tunnel: per-node CA, per-VM certificates, profiles, contexts
+ *
+ * The adaptor is the TLS client, the forwarder in the pod VM the server; both show certificates. Facts
+ * and names: the certificates look as upstream's do (podvm.md 4.1), so each half works with the other
+ * project's other half.
+ */
+#ifndef PEERPOD_TLS_TLS_H
+#define PEERPOD_TLS_TLS_H
+
+#include <openssl/ssl.h>
+#include <stdint.h>
+#include "base/error.h"
+#include "base/secret.h"
+
+/* A key pair with its certificate, both PEM. */
+struct tls_identity {
+	char *cert_pem;        /* owned */
+	struct secret key_pem; /* PKCS#8 */
+};
+void tls_identity_free(struct tls_identity *identity);
+
+/*
+ * What one pod VM's tunnel needs, made at CreateVM. A CA per node signs a server certificate per VM; the client
+ * certificate is per VM too and self-signed, so that one VM learns nothing that opens another's tunnel.
+ */
+struct tls_ca; /* the node's CA; lives in memory and in <state>/tls/, mode 0600 */
+
+/* Makes a CA: ECDSA P-256, O=agent-protocol-forwarder, two years less 5 min of skew. NULL on failure. */
+struct tls_ca *tls_ca_new(struct error *err);
+struct tls_ca *tls_ca_load(const char *cert_pem, const struct secret *key_pem, struct error *err);
+void tls_ca_free(struct tls_ca *ca);
+DEFINE_CLEANUP(struct tls_ca, tls_ca_free)
+const char *tls_ca_cert_pem(const struct tls_ca *ca);
+int tls_ca_key_pem(const struct tls_ca *ca, struct secret *key_pem, struct error *err);
+/* Seconds until it expires, negative once it has. */
+int64_t tls_ca_lifetime_s(const struct tls_ca *ca);
+
+/* O=agent-protocol-forwarder, CN=<name>, DNS SAN <name>, EKU serverAuth, clipped to the CA's life. */
+int tls_issue_server(const struct tls_ca *ca, const char *name, struct tls_identity *identity,
+	struct error *err);
+/* O=cloud-api-adaptor, self-signed, CA:FALSE, EKU clientAuth. */
+int tls_issue_client(struct tls_identity *identity, struct error *err);
+
+/* Minimum version and TLS 1.2 suites. Names are Go's: VersionTLS12, VersionTLS13; IANA suite names. */
+struct tls_profile {
+	char *min_version;    /* "" (TLS 1.2), "VersionTLS12", "VersionTLS13"; owned */
+	char **cipher_suites; /* IANA names as given, NULL-terminated or NULL; owned */
+	char *openssl_ciphers; /* the same for SSL_CTX_set_cipher_list, NULL: library default; owned */
+};
+/* suites: comma separated, blanks trimmed. Refuses unknown names, TLS 1.0/1.1, suites with 1.3. */
+int tls_profile_parse(const char *min_version, const char *suites, struct tls_profile *profile,
+	struct error *err);
+void tls_profile_free(struct tls_profile *profile);
+
+struct tls_client_settings {
+	const char *ca_pem;          /* trust anchor; required unless skip_verify */
+	const char *cert_pem;        /* own certificate */
+	const struct secret *key_pem;
+	const char *pinned_cert_pem; /* NULL or "": no pin */
+	const struct tls_profile *profile; /* NULL: defaults */
+	bool skip_verify;            /* testing only */
+};
+/* A context to make connections from. SSL_CTX_free it. Name checking is set per connection. */
+SSL_CTX *tls_client_context(const struct tls_client_settings *settings, struct error *err);
+/* A connection on it that will check the server's name (SNI and SAN). SSL_free it. */
+SSL *tls_client_connection(SSL_CTX *context, const char *server_name, struct error *err);
+
+struct tls_server_settings {
+	const char *cert_pem;
+	const struct secret *key_pem;
+	const char *client_ca_pem;   /* required: without one nobody is let in (refused here) */
+	const struct tls_profile *profile;
+};
+/*
+ * The trust anchor may be a self-signed leaf (upstream's client certificate itself). Its subject is
+ * in the CertificateRequest, as Go clients need.
+ */
+SSL_CTX *tls_server_context(const struct tls_server_settings *settings, struct error *err);
+
+/*
+ * Turns the failure of SSL_connect/accept/read/write into an error. ERROR_DENIED for what will not pass by
+ * trying again (wrong name, foreign or expired certificate, no common version or suite, the peer's
+ * alert about ours, pin mismatch), with words for what is wrong and what to do; ERROR_RETRY for the rest.
+ */
+int tls_failure(SSL *ssl, int result, int saved_errno, const char *doing, struct error *err);
+
+/* "podvm-<pod>-<8 of the sandbox id>": lower case, others than [a-z0-9-] become '-', at most max (63). */
+char *tls_instance_name(const char *pod, const char *sandbox, size_t max);
+
+#endif
