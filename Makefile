@@ -37,7 +37,7 @@ PKG_CONFIG := pkg-config
 warnings := -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wvla -Wformat=2 -Wundef -Wpointer-arith -Wwrite-strings -Werror
 warnings_c := -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition
 hardening := -fstack-protector-strong -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=3)
-san_flags_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+san_flags_address := -DPEERPOD_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 san_flags_thread := -fsanitize=thread -fno-omit-frame-pointer
 san_flags_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFUZZING
 san_flags = $(san_flags_$(SAN))
