@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* bound.c - see bound.h. A cancel is an eventfd, so that poll(2) wakes on it. */
+/*
+ * bound.c - see bound.h. A cancel is an eventfd, so that poll(2) wakes on it; one with a parent is an
+ * epoll descriptor over its own eventfd and what wakes the parent's waiters.
+ */
 #include "base/bound.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 
 struct cancel {
 	atomic_int references;
 	atomic_bool fired;
-	int fd;
+	int event_fd;          /* what cancel_fire writes to */
+	int fd;                /* what waiters poll: event_fd, or the epoll over both */
+	struct cancel *parent; /* a reference, or NULL */
 };
 
 uint64_t clock_ns(void)
@@ -102,12 +108,28 @@ struct cancel *cancel_new(void)
 	struct cancel *c = calloc(1, sizeof(*c));
 	if (!c)
 		return NULL;
-	c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->event_fd = c->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->fd < 0) {
 		free(c);
 		return NULL;
 	}
 	atomic_init(&c->references, 1);
+	return c;
+}
+
+struct cancel *cancel_child(struct cancel *parent)
+{
+	struct cancel *c = cancel_new();
+	if (!c || !parent)
+		return c;
+	struct epoll_event event = {.events = EPOLLIN};
+	c->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (c->fd < 0 || epoll_ctl(c->fd, EPOLL_CTL_ADD, c->event_fd, &event) < 0 ||
+		epoll_ctl(c->fd, EPOLL_CTL_ADD, parent->fd, &event) < 0) {
+		cancel_unref(c);
+		return NULL;
+	}
+	c->parent = cancel_ref(parent);
 	return c;
 }
 
@@ -119,21 +141,25 @@ struct cancel *cancel_ref(struct cancel *c)
 
 void cancel_unref(struct cancel *c)
 {
-	if (atomic_fetch_sub(&c->references, 1) == 1) {
+	if (atomic_fetch_sub(&c->references, 1) != 1)
+		return;
+	if (c->fd >= 0 && c->fd != c->event_fd)
 		close(c->fd);
-		free(c);
-	}
+	close(c->event_fd);
+	if (c->parent)
+		cancel_unref(c->parent);
+	free(c);
 }
 
 void cancel_fire(struct cancel *c)
 {
 	if (!atomic_exchange(&c->fired, true))
-		eventfd_write(c->fd, 1);
+		eventfd_write(c->event_fd, 1);
 }
 
 bool cancel_fired(const struct cancel *c)
 {
-	return atomic_load(&c->fired);
+	return atomic_load(&c->fired) || (c->parent && cancel_fired(c->parent));
 }
 
 int cancel_fd(const struct cancel *c)

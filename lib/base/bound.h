@@ -52,6 +52,8 @@ int bound_poll(const struct bound *bound, int fd, short events, const char *what
 	struct error *err);
 
 struct cancel *cancel_new(void); /* NULL: no memory or descriptors */
+/* One that counts as fired once it or its parent (which may be NULL) has been. NULL as cancel_new. */
+struct cancel *cancel_child(struct cancel *parent);
 struct cancel *cancel_ref(struct cancel *c);
 void cancel_unref(struct cancel *c);
 void cancel_fire(struct cancel *c);

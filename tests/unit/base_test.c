@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_test.c - errors, buffers, files, base64, bounds, JSON readers */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -128,9 +129,29 @@ static void test_json_readers_say_what_is_wrong_where(void **state)
 	assert_string_equal(error_message(&err), "apf.json: 2 bytes are more than the limit of 1");
 }
 
+static void test_a_child_is_cancelled_with_its_parent_but_not_the_other_way(void **state)
+{
+	(void)state;
+	cleanup(cancel_unref_ptr) struct cancel *parent = cancel_new();
+	cleanup(cancel_unref_ptr) struct cancel *first = cancel_child(parent);
+	cleanup(cancel_unref_ptr) struct cancel *second = cancel_child(parent);
+	cleanup_error err = ERROR_INIT;
+	cancel_fire(first);
+	assert_true(cancel_fired(first));
+	assert_false(cancel_fired(parent));
+	assert_false(cancel_fired(second));
+	struct bound bound = {.deadline_ns = deadline_in(60 * NS_PER_S), .cancel = second};
+	cancel_fire(parent);
+	assert_int_equal(bound_sleep(&bound, 30 * NS_PER_S, "sleep", &err), -1);
+	assert_int_equal(err.kind, ERROR_CANCELED);
+	struct pollfd fd = {.fd = cancel_fd(second), .events = POLLIN};
+	assert_int_equal(poll(&fd, 1, 0), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_child_is_cancelled_with_its_parent_but_not_the_other_way),
 		cmocka_unit_test(test_error_gains_context_and_keeps_its_kind),
 		cmocka_unit_test(test_base64_round_trip_and_refusals),
 		cmocka_unit_test(test_file_is_replaced_whole_and_read_within_its_limit),
