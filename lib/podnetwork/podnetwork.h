@@ -21,21 +21,33 @@
 #define PODNETWORK_VXLAN_MIN_ID 555000
 #define PODNETWORK_VXLAN_MAX_ID 16777215
 
-/* All strings owned, text forms as in the JSON; "" where there is none. */
+/* All strings owned, text forms as in the JSON; "" (or NULL) where there is none. */
 struct podnetwork_route {
 	char *dst;      /* CIDR; "0.0.0.0/0" or "::/0" for the default */
 	char *gw, *dev;
-	char *protocol; /* "", static, boot, dhcp, kernel */
+	char *protocol; /* "", static, boot, dhcp, kernel; with "ext" also a number of others: "186" */
 	char *scope;    /* "" (universe), site, link, host, nowhere */
 	/* extension ("ext") only: */
 	char *src;
+	char *type;     /* "" (unicast), blackhole, unreachable, prohibit, throw */
+	int64_t table;  /* 0: main */
 	int64_t metric; /* 0: none */
 	int64_t mtu;    /* 0: none */
+	int64_t advmss; /* 0: none */
 	bool onlink;
 };
 
 struct podnetwork_neighbor {
 	char *ip, *hw_addr, *dev, *state;
+};
+
+/* Extension only: `ip rule`, action "lookup table". */
+struct podnetwork_rule {
+	char *from, *to;   /* CIDR; "" both: any, and then ipv6 tells the family */
+	char *iif, *oif;
+	int64_t priority, table;
+	int64_t mark, mask; /* firewall mark; both 0: any */
+	bool ipv6;
 };
 
 /* What apf.json carries as "pod-network"; filled by podnetwork_inspect. */
@@ -50,8 +62,11 @@ struct podnetwork {
 	size_t route_count;
 	struct podnetwork_neighbor *neighbors;
 	size_t neighbor_count;
-	int64_t mtu;
-	int64_t index;
+	struct podnetwork_rule *rules; /* extension */
+	size_t rule_count;
+	char *encryption;     /* extension; "" or "none": VXLAN in the clear, all there is today */
+	int64_t mtu;          /* of the pod interface on the worker, not clamped */
+	int64_t index;        /* vxlan_id - the configured minimum */
 	int64_t vxlan_port;
 	int64_t vxlan_id;
 	int64_t underlay_mtu; /* extension; 0: unknown */
@@ -61,9 +76,17 @@ struct podnetwork {
 
 void podnetwork_free(struct podnetwork *network);
 
-/* The JSON object (new reference): v1 members exactly as upstream writes them, plus "ext" for what v1 cannot say. */
+/*
+ * The JSON object (new reference). The v1 members are exactly those that upstream writes and reads; what
+ * they cannot say (IPv6, metrics, several addresses ...) goes to a member "ext", which upstream
+ * ignores. A list in "ext" is whole and replaces the v1 list of the same name; it is left out where
+ * the v1 list says it all.
+ */
 json_t *podnetwork_to_json(const struct podnetwork *network, struct error *err);
-/* Reads v1 and ext, upstream's and ours; refusals name the member. */
+/*
+ * Reads v1 and ext, upstream's (old spellings of the keys too) and ours. *network is overwritten, to be
+ * freed also after a refusal. Refusals name the member: `pod-network: routes[1]: "scope" must be ...`.
+ */
 int podnetwork_from_json(const json_t *object, struct podnetwork *network, struct error *err);
 
 /* ---- worker ---- */
