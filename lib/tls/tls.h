@@ -10,6 +10,7 @@
 #define PEERPOD_TLS_TLS_H
 
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/error.h"
 #include "base/secret.h"
@@ -27,7 +28,7 @@ void tls_identity_free(struct tls_identity *identity);
  */
 struct tls_ca; /* the node's CA; lives in memory and in <state>/tls/, mode 0600 */
 
-/* Makes a CA: ECDSA P-256, O=agent-protocol-forwarder, two years less 5 min of skew. NULL on failure. */
+/* Makes a CA: ECDSA P-256, O=agent-protocol-forwarder, from 5 min ago for two years. NULL on failure. */
 struct tls_ca *tls_ca_new(struct error *err);
 struct tls_ca *tls_ca_load(const char *cert_pem, const struct secret *key_pem, struct error *err);
 void tls_ca_free(struct tls_ca *ca);
@@ -37,7 +38,10 @@ int tls_ca_key_pem(const struct tls_ca *ca, struct secret *key_pem, struct error
 /* Seconds until it expires, negative once it has. */
 int64_t tls_ca_lifetime_s(const struct tls_ca *ca);
 
-/* O=agent-protocol-forwarder, CN=<name>, DNS SAN <name>, EKU serverAuth, clipped to the CA's life. */
+/*
+ * O=agent-protocol-forwarder, CN=<name>, DNS SAN <name>, EKU serverAuth, clipped to the CA's life. name: a DNS
+ * label as tls_instance_name makes it. What identity held before is freed.
+ */
 int tls_issue_server(const struct tls_ca *ca, const char *name, struct tls_identity *identity,
 	struct error *err);
 /* O=cloud-api-adaptor, self-signed, CA:FALSE, EKU clientAuth. */
@@ -49,7 +53,11 @@ struct tls_profile {
 	char **cipher_suites; /* IANA names as given, NULL-terminated or NULL; owned */
 	char *openssl_ciphers; /* the same for SSL_CTX_set_cipher_list, NULL: library default; owned */
 };
-/* suites: comma separated, blanks trimmed. Refuses unknown names, TLS 1.0/1.1, suites with 1.3. */
+/*
+ * suites: comma separated, blanks trimmed; NULL or "": the library's. Refuses unknown names, TLS 1.0/1.1, suites
+ * with 1.3. Names that OpenSSL cannot serve (RC4, 3DES, TLS 1.3's own) choose nothing; where nothing at
+ * all is chosen, openssl_ciphers is "" and only TLS 1.3 is spoken.
+ */
 int tls_profile_parse(const char *min_version, const char *suites, struct tls_profile *profile,
 	struct error *err);
 void tls_profile_free(struct tls_profile *profile);
@@ -62,7 +70,10 @@ struct tls_client_settings {
 	const struct tls_profile *profile; /* NULL: defaults */
 	bool skip_verify;            /* testing only */
 };
-/* A context to make connections from. SSL_CTX_free it. Name checking is set per connection. */
+/*
+ * A context to make connections from; may be used by several threads. SSL_CTX_free it. Name checking is set per
+ * connection. With skip_verify a pin still counts. Writes may be partial (SSL_MODE_ENABLE_PARTIAL_WRITE).
+ */
 SSL_CTX *tls_client_context(const struct tls_client_settings *settings, struct error *err);
 /* A connection on it that will check the server's name (SNI and SAN). SSL_free it. */
 SSL *tls_client_connection(SSL_CTX *context, const char *server_name, struct error *err);
@@ -85,8 +96,13 @@ SSL_CTX *tls_server_context(const struct tls_server_settings *settings, struct e
  * alert about ours, pin mismatch), with words for what is wrong and what to do; ERROR_RETRY for the rest.
  */
 int tls_failure(SSL *ssl, int result, int saved_errno, const char *doing, struct error *err);
+/* The same where somebody else took the code (of ERR_get_error(3), 0: none) off OpenSSL's queue: a bufferevent. */
+int tls_failure_code(SSL *ssl, unsigned long code, int saved_errno, const char *doing, struct error *err);
 
-/* "podvm-<pod>-<8 of the sandbox id>": lower case, others than [a-z0-9-] become '-', at most max (63). */
+/*
+ * "podvm-<pod>-<8 of the sandbox id>": lower case, others than [a-z0-9-] become '-', at most max long (0 or more
+ * than 63: 63). Freed by the caller; NULL: no memory.
+ */
 char *tls_instance_name(const char *pod, const char *sandbox, size_t max);
 
 #endif
