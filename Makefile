@@ -12,7 +12,7 @@
 #   build/gen/, build/obj/      generated code and objects
 #
 # SAN=address, SAN=thread and SAN=fuzz build a variant of all of it in build/asan, build/tsan
-# and build/fuzz.
+# and build/fuzz; SAN=analyze compiles all of it under gcc's static analyzer, in build/analyze.
 
 VERSION := 0.1.0
 .DEFAULT_GOAL := all
@@ -23,10 +23,11 @@ MAKEFLAGS += --no-builtin-rules
 
 SAN ?=
 B ?= build$(if $(SAN),/$(san_dir))
-san_dir = $(or $(san_dir_$(SAN)),$(error SAN=$(SAN): use address, thread or fuzz))
+san_dir = $(or $(san_dir_$(SAN)),$(error SAN=$(SAN): use address, thread, fuzz or analyze))
 san_dir_address := asan
 san_dir_thread := tsan
 san_dir_fuzz := fuzz
+san_dir_analyze := analyze
 
 CC := $(if $(filter fuzz,$(SAN)),clang,gcc)
 CXX := $(if $(filter fuzz,$(SAN)),clang++,g++)
@@ -40,6 +41,7 @@ hardening := -fstack-protector-strong -fPIC $(if $(SAN),,-D_FORTIFY_SOURCE=3)
 san_flags_address := -DPEERPOD_FAULTS -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 san_flags_thread := -fsanitize=thread -fno-omit-frame-pointer
 san_flags_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DFUZZING
+san_flags_analyze := -fanalyzer
 san_flags = $(san_flags_$(SAN))
 OPT ?= -O2 -g
 pkg_cflags = $(shell $(PKG_CONFIG) --cflags libnl-route-3.0 libxml-2.0 2>/dev/null)

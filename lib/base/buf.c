@@ -51,18 +51,17 @@ void buf_printf(struct buf *b, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	va_list again;
-	va_copy(again, args);
 	int len = vsnprintf(NULL, 0, format, args);
 	va_end(args);
 	uint8_t *at = len < 0 ? NULL : buf_reserve(b, (size_t)len);
-	if (at) {
-		vsnprintf((char *)at, (size_t)len + 1, format, again);
-		b->len += (size_t)len;
-	} else {
+	if (!at) {
 		b->failed = true;
+		return;
 	}
-	va_end(again);
+	va_start(args, format);
+	vsnprintf((char *)at, (size_t)len + 1, format, args);
+	va_end(args);
+	b->len += (size_t)len;
 }
 
 void buf_consume(struct buf *b, size_t len)
