@@ -105,6 +105,16 @@ static int parse_enum(const struct option *o, const char *text, struct error *er
 	return error_set(err, ERROR_INVALID, "\"%s\" is none of: %s", text, buf_text(&list));
 }
 
+static int store_string(char **slot, const char *text, struct error *err)
+{
+	char *copy;
+	if (asprintf(&copy, "%s", text) < 0)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	free(*slot);
+	*slot = copy;
+	return 0;
+}
+
 static int store(const struct option_set *set, const struct option *o, const char *text,
 	bool from_environment, struct error *err)
 {
@@ -114,14 +124,8 @@ static int store(const struct option_set *set, const struct option *o, const cha
 		if (parse_enum(o, text, err) < 0)
 			return -1;
 		/* fall through */
-	case OPTION_STRING: {
-		char *copy = strdup(text);
-		if (!copy)
-			return error_set(err, ERROR_CAPACITY, "out of memory");
-		free(*(char **)value);
-		*(char **)value = copy;
-		return 0;
-	}
+	case OPTION_STRING:
+		return store_string(value, text, err);
 	case OPTION_BOOL:
 		if (!strcasecmp(text, "true") || !strcmp(text, "1"))
 			*(bool *)value = true;
@@ -211,9 +215,8 @@ static int store_default(const struct option_set *set, const struct option *o,
 	if (o->def || text_type) {
 		const char *def = o->def ? o->def : "";
 		if (o->type == OPTION_ENUM && !*def) {
-			*(char **)value_of(set, o) = strdup("");
-			if (!*(char **)value_of(set, o))
-				return error_set(err, ERROR_CAPACITY, "out of memory");
+			if (store_string(value_of(set, o), "", err) < 0)
+				return -1;
 		} else if (store_named(set, o, def, false, err) < 0) {
 			return error_prefix(err, "default");
 		}
