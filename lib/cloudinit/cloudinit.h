@@ -21,9 +21,10 @@ struct cloudinit {
 };
 
 /*
- * Appends the document: "#cloud-config", an empty line, write_files with literal blocks (indent 6,
- * clip: exactly one final newline). A file without content has only its path. A content that a literal
- * block cannot carry (control characters, not UTF-8) is ERROR_INVALID naming the path.
+ * Appends the document: "#cloud-config", an empty line, write_files with literal blocks of indent 6. A
+ * file without content has only its path. What is read back is the same bytes, except that content which does
+ * not end with a newline gains one. A content that a literal block cannot carry (control
+ * characters, not UTF-8) is ERROR_INVALID naming the path. Contents may be secret: buf_wipe out.
  */
 int cloudinit_write(const struct cloudinit_file *files, size_t count, struct buf *out,
 	struct error *err);
