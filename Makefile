@@ -45,7 +45,8 @@ san_flags_analyze := -fanalyzer
 san_flags = $(san_flags_$(SAN))
 OPT ?= -O2 -g
 pkg_cflags = $(shell $(PKG_CONFIG) --cflags libnl-route-3.0 libxml-2.0 2>/dev/null)
-cppflags = -D_GNU_SOURCE -DPEERPOD_VERSION='"$(VERSION)"' -I. -Ilib -I$B/gen $(pkg_cflags)
+# GNU C says that linux is 1; the OCI specification has a member of that name.
+cppflags = -D_GNU_SOURCE -Ulinux -DPEERPOD_VERSION='"$(VERSION)"' -I. -Ilib -I$B/gen $(pkg_cflags)
 CFLAGS_ALL = -std=gnu17 $(OPT) $(warnings) $(warnings_c) $(hardening) $(san_flags) $(cppflags) $(CFLAGS)
 CXXFLAGS_ALL = -std=c++17 $(OPT) $(warnings) $(hardening) $(san_flags) $(cppflags) $(CXXFLAGS)
 LDFLAGS_ALL = $(san_flags) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
@@ -136,6 +137,7 @@ include $(rooms)
 
 protos := $(foreach l,$(libraries),$(lib_$(l)_proto))
 generated := $(patsubst lib/%.proto,$B/gen/%.pb-c.h,$(protos))
+.SECONDARY: $(generated)
 
 $B/gen/%.pb-c.c $B/gen/%.pb-c.h &: lib/%.proto
 	@mkdir -p $(@D)
