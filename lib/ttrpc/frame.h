@@ -69,6 +69,13 @@ int ttrpc_response_read(const uint8_t *data, size_t len, struct ttrpc_response *
 int ttrpc_response_write(struct buf *out, uint32_t stream, const struct ttrpc_response *response,
 	struct error *err);
 
+/* Appends a whole data frame. */
+int ttrpc_data_write(struct buf *out, uint32_t stream, uint8_t flags, const void *message, size_t len,
+	struct error *err);
+
+/* The refusal of data larger than TTRPC_DATA_MAX: status 8 and the text all peers use. Returns -1. */
+int ttrpc_too_large(size_t length, struct error *err);
+
 /* gRPC status codes. */
 enum ttrpc_code {
 	TTRPC_OK = 0,

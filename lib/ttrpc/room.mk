@@ -1,3 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 # lib/ttrpc: framing and envelope (no allocation, no I/O), a blocking client, a threaded server.
 $(call library,ttrpc,base proto,libevent_core libevent_pthreads)
+$(call unit_test,frame_test,,ttrpc)
+$(call unit_test,ttrpc_test,,ttrpc)

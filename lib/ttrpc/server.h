@@ -9,7 +9,10 @@
  *
  * Spec points kept: stream ids need not increase (an even one is refused, one in use too), frames over
  * 4 MiB are discarded and answered with code 8, unknown services and methods with 12, any number of
- * calls of one connection run at once.
+ * calls of one connection run at once. A negative timeout has passed before the call began.
+ *
+ * Memory is bounded: a connection whose running calls hold more than 16 MiB of requests, or that does not
+ * read its replies (8 MiB waiting), is not read from until that has changed.
  */
 #ifndef PEERPOD_TTRPC_SERVER_H
 #define PEERPOD_TTRPC_SERVER_H
@@ -31,7 +34,8 @@ struct ttrpc_call {
 };
 
 /*
- * Runs on a thread of its own. 0: the response is call->reply. -1: the response is a status made from
+ * Runs on a thread of its own (256 KiB of stack), also when the connection has closed or the caller's
+ * time has passed meanwhile: a handler that need not run then looks at call->bound. 0: the response is call->reply. -1: the response is a status made from
  * err (err->status if not 0, else from err->kind; err's message verbatim).
  */
 typedef int ttrpc_handler(void *context, struct ttrpc_call *call, struct error *err);
@@ -39,6 +43,7 @@ typedef int ttrpc_handler(void *context, struct ttrpc_call *call, struct error *
 struct ttrpc_method {
 	const char *name;
 	ttrpc_handler *handle;
+	bool server_streams; /* sends messages with ttrpc_call_send: the stream ends without a response */
 };
 
 struct ttrpc_service {
@@ -60,21 +65,28 @@ struct ttrpc_server_options {
 struct ttrpc_server *ttrpc_server_start(int listen_fd, const struct ttrpc_service *services,
 	size_t count, const struct ttrpc_server_options *options, struct error *err);
 
-/* Stops accepting, cancels what runs, waits for the handlers to return, closes and frees. */
+/*
+ * Stops accepting, cancels what runs, waits for the handlers to return, closes and frees. Not to be
+ * called by a handler.
+ */
 void ttrpc_server_stop(struct ttrpc_server *server);
 
-/* In a streaming handler: the next message of the client. 1: got one, 0: the client sent its last, -1. */
+/*
+ * In a streaming handler: the next message of the client (what came with the request itself is
+ * call->payload). Appends. 1: got one, 0: the client sent its last, -1.
+ */
 int ttrpc_call_receive(struct ttrpc_call *call, struct buf *message, struct error *err);
 /* In a streaming handler: sends one message. Blocks while the peer does not read. */
 int ttrpc_call_send(struct ttrpc_call *call, const void *message, size_t len, struct error *err);
 
 /*
- * A listening Unix socket of mode 0600 at path. A stale file is replaced only when nobody answers on
- * it: a socket that a live process owns is ERROR_EXISTS. *identity (may be NULL) receives device and
+ * A listening Unix socket of mode 0600 at path; its folder must exist. A stale socket is replaced only when
+ * nobody answers on it: one that a live process owns, or anything else at path, is ERROR_EXISTS. *identity (may be NULL) receives device and
  * inode, for unix_socket_remove.
  */
 struct unix_socket_identity {
 	uint64_t device, inode;
+	uint64_t made_ns; /* its modification time: inode numbers are used again */
 };
 int unix_socket_listen(const char *path, struct unix_socket_identity *identity, struct error *err);
 
