@@ -3,3 +3,4 @@
 $(call library,ttrpc,base proto,libevent_core libevent_pthreads)
 $(call unit_test,frame_test,,ttrpc)
 $(call unit_test,ttrpc_test,,ttrpc)
+$(call fuzz_target,ttrpc_frame,,ttrpc)

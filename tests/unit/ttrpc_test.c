@@ -288,7 +288,7 @@ static void raw_expect(struct raw *raw, uint32_t stream, int32_t code, const cha
 	assert_int_equal(ttrpc_response_read(raw->reader.data.data, raw->reader.data.len, &response,
 				 NULL), 0);
 	struct ttrpc_bytes got = response.code ? response.message : response.payload;
-	cleanup(free_ptr) char *copy = strndup((const char *)got.data, got.len);
+	cleanup(free_ptr) char *copy = strndup(got.len ? (const char *)got.data : "", got.len);
 	assert_string_equal(copy, text);
 	assert_int_equal(response.code, code);
 }
