@@ -16,3 +16,17 @@ $B/bundles/busybox/config.json: podvm-image/bundle
 	@echo "  BUNDLE $(@D)"
 	@podvm-image/bundle $B/bundles
 	@touch $@
+
+.PHONY: test install
+test: ## install what is needed, build, and run every test (root)
+	@tests/suite
+
+# Programs and drivers that tests or the image build alone use stay out.
+PREFIX ?= /usr/local
+image_only := podvm-init podvm-dhcp mini-agent
+installed_programs = $(filter-out $(test_programs) $(image_only),$(programs))
+installed_drivers = $(filter-out $(test_drivers),$(drivers))
+install: programs drivers ## install programs and drivers below DESTDIR and PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/peerpod/providers
+	install -m 0755 $(addprefix $B/,$(installed_programs)) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0755 $(foreach d,$(installed_drivers),$B/providers/$(d).so) $(DESTDIR)$(PREFIX)/lib/peerpod/providers/

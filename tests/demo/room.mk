@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+# tests/demo: one pod from nothing to nothing left.
+DRIVER ?= libvirt
+.PHONY: demo
+demo: ## one pod, one VM, from nothing to nothing left (DRIVER=libvirt or netns; root)
+	@tests/demo/run $(DRIVER)
