@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+# vsock-proxy: the agent tunnel. agent-proxy is the worker's end, agent-protocol-forwarder the pod VM's; both are
+# the same relay between connections, with other rules.
+vsock_relay := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c listen.c \
+	dial.c isolation.c)
+vsock_proxy := $(addprefix vsock-proxy/,control.c control_open.c tunnel.c tunnel_link.c opener.c rules_proxy.c)
+vsock_forwarder := $(addprefix vsock-proxy/,door.c sessions.c agent_link.c rules_forwarder.c)
+
+$(call program,agent-proxy,vsock-proxy/agent-proxy.c $(vsock_relay) $(vsock_proxy),ttrpc tls proto,libevent_core)
+$(call program,agent-protocol-forwarder,vsock-proxy/forwarder.c $(vsock_relay) $(vsock_forwarder),ttrpc tls proto apf podnetwork,libevent_core)
