@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * adopt.c - what a new process makes of the records of the one before it
+ *
+ *   created    kept: a StartVM may still come. Taken down when the pod's netns is no longer the one.
+ *   starting   taken down: its caller's connection died with the process before.
+ *   running    served on: agent-proxy either never stopped or is told again.
+ *   stopping,
+ *   failed     taken down, where that had not come to its end.
+ *
+ * Then the pod network loses what belongs to no sandbox. Instances that no record knows are left to the
+ * housekeeper, who waits for their grace period.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "adaptor/adaptor.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+
+static bool netns_is_the_same(const struct record *record)
+{
+	struct stat st;
+	return stat(record->netns_path, &st) == 0 && (int64_t)st.st_dev == record->netns_device &&
+		(int64_t)st.st_ino == record->netns_inode;
+}
+
+static void adopt_one(struct adaptor *adaptor, struct sandbox *sandbox)
+{
+	log_scope(sandbox_log_context(sandbox));
+	const char *state = sandbox_state_name(sandbox->record.state);
+	switch (sandbox->record.state) {
+	case SANDBOX_CREATED:
+		if (netns_is_the_same(&sandbox->record)) {
+			log_info("adopted: created, not started yet");
+			return;
+		}
+		log_warn("created before the restart, and its network namespace %s is gone: taking it down",
+			sandbox->record.netns_path);
+		break;
+	case SANDBOX_RUNNING:
+		log_info("adopted: running in instance %s", sandbox->record.instance_id);
+		return;
+	case SANDBOX_STARTING:
+	case SANDBOX_STOPPING:
+	case SANDBOX_FAILED:
+		log_warn("was %s (%s) when the process before ended: taking it down", state,
+			start_stage_name(sandbox->record.stage));
+		break;
+	}
+	sandbox_reap(adaptor, sandbox);
+}
+
+/* Ids of all that is in the table, NULL-terminated; strings belong to the sandboxes. */
+static char **live_ids(struct sandbox *const *all)
+{
+	size_t count = 0;
+	while (all[count])
+		count++;
+	char **ids = calloc(count + 1, sizeof(*ids));
+	for (size_t i = 0; ids && i < count; i++)
+		ids[i] = all[i]->record.sandbox;
+	return ids;
+}
+
+void adaptor_reconcile_network(struct adaptor *adaptor)
+{
+	cleanup_error why = ERROR_INIT;
+	struct sandbox **all = sandbox_all(&adaptor->table);
+	cleanup(free_ptr) char **ids = all ? live_ids(all) : NULL;
+	if (ids &&
+		adaptor->world->network->reconcile(ids, (uint16_t)adaptor->settings->vxlan_port,
+			(uint32_t)adaptor->settings->vxlan_min_id, &why) < 0)
+		log_warn("pod network: %s", error_message(&why));
+	sandbox_all_free(&adaptor->table, all);
+}
+
+int adaptor_adopt(struct adaptor *adaptor, struct error *err)
+{
+	struct record *records;
+	size_t count;
+	int result = journal_read_all(&adaptor->journal, &records, &count, err);
+	for (size_t i = 0; i < count; i++) {
+		struct sandbox *sandbox = result == 0 ? sandbox_new(&records[i], err) : NULL;
+		record_free(&records[i]);
+		if (!sandbox) {
+			result = -1;
+			continue;
+		}
+		sandbox->created = true;
+		if (sandbox_add(&adaptor->table, sandbox, err) < 0)
+			result = -1;
+		sandbox_unref(&adaptor->table, sandbox);
+	}
+	free(records);
+	if (result < 0)
+		return -1;
+	/* All are in the table before the first is taken down: the rest of the network is theirs. */
+	adaptor_reconcile_network(adaptor);
+	struct sandbox **all = sandbox_all(&adaptor->table);
+	for (struct sandbox **s = all; s && *s; s++)
+		adopt_one(adaptor, *s);
+	sandbox_all_free(&adaptor->table, all);
+	return all ? 0 : error_set(err, ERROR_CAPACITY, "out of memory");
+}
+
+/* What agent-proxy serves and nobody here knows: sandboxes that were taken down while it was away. */
+static void close_unknown(struct adaptor *adaptor, const struct bound *bound)
+{
+	const struct world *world = adaptor->world;
+	struct proxy_sandbox *served;
+	size_t count;
+	cleanup_error why = ERROR_INIT;
+	if (world->proxy_ops->list(world->proxy, &served, &count, bound, &why) < 0) {
+		log_warn("agent-proxy: list: %s", error_message(&why));
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct sandbox *known = sandbox_find(&adaptor->table, served[i].sandbox);
+		if (known) {
+			sandbox_unref(&adaptor->table, known);
+			continue;
+		}
+		log_scope(((struct log_context){.sandbox = served[i].sandbox}));
+		if (served[i].shim_connections > 0 || journal_is_damaged(&adaptor->journal, served[i].sandbox)) {
+			log_warn("agent-proxy serves a sandbox that has no record: left alone until its StopVM");
+			continue;
+		}
+		log_warn("agent-proxy serves a sandbox that has no record and no shim: closing it");
+		world->proxy_ops->close(world->proxy, served[i].sandbox, bound, NULL);
+	}
+	proxy_sandboxes_free(served, count);
+}
+
+void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound)
+{
+	struct sandbox **all = sandbox_all(&adaptor->table);
+	for (struct sandbox **s = all; s && *s; s++) {
+		if (sandbox_state(&adaptor->table, *s) != SANDBOX_RUNNING)
+			continue;
+		cleanup_error why = ERROR_INIT;
+		log_scope(sandbox_log_context(*s));
+		if (adaptor->world->proxy_ops->open(adaptor->world->proxy, &(*s)->record, 0, bound, &why) < 0)
+			log_error("agent-proxy: open: %s", error_message(&why));
+	}
+	sandbox_all_free(&adaptor->table, all);
+	if (all)
+		close_unknown(adaptor, bound);
+}

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+# adaptor: the control plane of a worker node, program cloud-api-adaptor.
+adaptor_libs := base proto ttrpc tls apf cloudinit initdata podnetwork
+# All but the start of the program: what the unit tests link.
+adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adaptor/*.c)) providers/instance.c
+$(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads,$(loader_ldflags))
