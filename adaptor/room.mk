@@ -4,3 +4,5 @@ adaptor_libs := base proto ttrpc tls apf cloudinit initdata podnetwork
 # All but the start of the program: what the unit tests link.
 adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adaptor/*.c)) providers/instance.c
 $(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads,$(loader_ldflags))
+$(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
+$(call unit_test,settings_test,$(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
