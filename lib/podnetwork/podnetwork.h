@@ -102,6 +102,9 @@ struct podnetwork_worker_settings {
 	/* VNIs not to take (released a short while ago). */
 	const uint32_t *quarantined;
 	size_t quarantined_count;
+	/* Overrides; NULL or "": found out. */
+	const char *node_ip;       /* the tunnel's address on the worker, one of its own */
+	const char *pod_interface; /* in the pod netns */
 };
 
 /*

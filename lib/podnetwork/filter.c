@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* filter.c - see filter.h */
+#include "podnetwork/filter.h"
+
+#include <ctype.h>
+#include <nftables/libnftables.h>
+#include <pthread.h>
+#include <string.h>
+#include "base/buf.h"
+#include "base/json.h"
+
+#define COMMENT_MAX 128     /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
+#define COMMAND_ATTEMPTS 5  /* others change the rule set at the same time */
+#define LISTING_MAX (64 * 1024 * 1024)
+/* Bit 96 of the UDP datagram: 8 bytes UDP header, 4 bytes VXLAN flags; then 24 bits of VNI. */
+#define VNI "@th,96,24"
+
+static pthread_mutex_t nft_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void free_context(struct nft_ctx **context)
+{
+	if (*context)
+		nft_ctx_free(*context);
+}
+
+static void unlock(pthread_mutex_t **lock)
+{
+	pthread_mutex_unlock(*lock);
+}
+
+/* *gone is set, where it is not NULL, when what was named is not there. */
+static int run(const char *commands, unsigned int flags, struct buf *output, bool *gone,
+	struct error *err)
+{
+	cleanup(unlock) pthread_mutex_t *held = &nft_lock;
+	pthread_mutex_lock(held);
+	for (int attempt = 1;; attempt++) {
+		cleanup(free_context) struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
+		if (!context)
+			return error_set(err, ERROR_CAPACITY, "out of memory for nftables");
+		nft_ctx_buffer_output(context);
+		nft_ctx_buffer_error(context);
+		nft_ctx_output_set_flags(context, flags);
+		if (!nft_run_cmd_from_buffer(context, commands)) {
+			if (output)
+				buf_append_text(output, nft_ctx_get_output_buffer(context));
+			return 0;
+		}
+		const char *why = nft_ctx_get_error_buffer(context);
+		if (gone && strstr(why, "No such file or directory")) {
+			*gone = true;
+			return 0;
+		}
+		/* Somebody else's transaction came between reading and writing. */
+		bool passing = strstr(why, "Interrupted") || strstr(why, "busy") || strstr(why, "restart");
+		if (passing && attempt < COMMAND_ATTEMPTS)
+			continue;
+		int first_line = (int)strcspn(why, "\n");
+		error_set(err, ERROR_INTERNAL, "nftables table inet peerpod: %.*s", first_line, why);
+		if (strstr(why, "not permitted"))
+			error_append(err, "; CAP_NET_ADMIN is needed");
+		return -1;
+	}
+}
+
+bool filter_comment_valid(const char *sandbox)
+{
+	size_t len = strlen(sandbox);
+	if (len == 0 || len > COMMENT_MAX)
+		return false;
+	for (const char *p = sandbox; *p; p++) {
+		if (!isalnum((unsigned char)*p) && !strchr("-_.:", *p))
+			return false;
+	}
+	return true;
+}
+
+/* ---- what is there ---- */
+
+struct element {
+	const char *set, *comment; /* comment: "" where there is none */
+	const char *address;
+	int64_t port, vni;
+};
+
+/* One entry of a set's "elem" list. false where it is none of ours. */
+static bool read_element(const json_t *entry, const char *set, struct element *element)
+{
+	const json_t *body = json_object_get(entry, "elem");
+	const json_t *value = body ? json_object_get(body, "val") : entry;
+	const json_t *key = json_object_get(value, "concat");
+	const char *comment = json_string_value(json_object_get(body, "comment"));
+	*element = (struct element){
+		.set = set,
+		.comment = comment ? comment : "",
+		.address = json_string_value(json_array_get(key, 0)),
+		.port = json_integer_value(json_array_get(key, 1)),
+		.vni = json_integer_value(json_array_get(key, 2)),
+	};
+	return json_array_size(key) == 3 && element->address;
+}
+
+/* Appends "delete element" commands for what doomed(element) says. No table: nothing to do. */
+static int delete_elements(bool (*doomed)(const struct element *element, const void *arg),
+	const void *arg, struct buf *commands, struct error *err)
+{
+	cleanup(buf_free) struct buf listing = BUF_INIT;
+	bool gone = false;
+	/* "-n": ports and numbers as numbers. */
+	if (run("list table inet peerpod",
+		    NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL | NFT_CTX_OUTPUT_STATELESS, &listing,
+		    &gone, err))
+		return -1;
+	if (gone)
+		return 0;
+	cleanup_json *root =
+		json_parse("nftables' listing", buf_text(&listing), listing.len, LISTING_MAX, false, err);
+	if (!root)
+		return -1;
+	size_t i, n;
+	json_t *object, *entry;
+	json_array_foreach(json_object_get(root, "nftables"), i, object) {
+		const json_t *set = json_object_get(object, "set");
+		const char *name = json_string_value(json_object_get(set, "name"));
+		if (!name)
+			continue;
+		json_array_foreach(json_object_get(set, "elem"), n, entry) {
+			struct element element;
+			if (read_element(entry, name, &element) && doomed(&element, arg))
+				buf_printf(commands, "delete element inet peerpod %s { %s . %lld . %lld }\n", name,
+					element.address, (long long)element.port, (long long)element.vni);
+		}
+	}
+	return 0;
+}
+
+static int apply(const struct buf *commands, struct error *err)
+{
+	if (commands->failed)
+		return error_set(err, ERROR_CAPACITY, "out of memory for nftables commands");
+	return commands->len ? run(buf_text(commands), 0, NULL, NULL, err) : 0;
+}
+
+/* ---- what shall be ---- */
+
+/*
+ * Fixed rules, said again each time: that also mends them. The input chain comes after the
+ * reassembly of fragments, which have no UDP header to look at; named counters survive the flush.
+ */
+static void write_rules(struct buf *out, uint16_t port, uint32_t vni_min)
+{
+	buf_append_text(out,
+		"add table inet peerpod\n"
+		"add counter inet peerpod accepted\n"
+		"add counter inet peerpod dropped\n"
+		"add set inet peerpod tun4 { typeof ip saddr . udp dport . " VNI "; }\n"
+		"add set inet peerpod tun6 { typeof ip6 saddr . udp dport . " VNI "; }\n"
+		"add map inet peerpod ports { type inet_service : verdict; }\n"
+		"add chain inet peerpod pre { type filter hook prerouting priority raw; policy accept; }\n"
+		"add chain inet peerpod out { type filter hook output priority raw; policy accept; }\n"
+		"add chain inet peerpod in { type filter hook input priority -10; policy accept; }\n"
+		"flush chain inet peerpod pre\n"
+		"flush chain inet peerpod out\n"
+		"flush chain inet peerpod in\n"
+		"add rule inet peerpod pre ip saddr . udp dport . " VNI " @tun4 notrack\n"
+		"add rule inet peerpod pre ip6 saddr . udp dport . " VNI " @tun6 notrack\n"
+		"add rule inet peerpod out ip daddr . udp dport . " VNI " @tun4 notrack\n"
+		"add rule inet peerpod out ip6 daddr . udp dport . " VNI " @tun6 notrack\n"
+		"add rule inet peerpod in udp dport vmap @ports\n");
+	buf_printf(out, "add chain inet peerpod port%u\nflush chain inet peerpod port%u\n", port, port);
+	if (vni_min)
+		buf_printf(out, "add rule inet peerpod port%u " VNI " < %u return\n", port, vni_min);
+	buf_printf(out,
+		"add rule inet peerpod port%u ip saddr . udp dport . " VNI
+		" @tun4 counter name accepted accept\n"
+		"add rule inet peerpod port%u ip6 saddr . udp dport . " VNI
+		" @tun6 counter name accepted accept\n"
+		"add rule inet peerpod port%u counter name dropped drop\n"
+		"add element inet peerpod ports { %u : jump port%u }\n",
+		port, port, port, port, port);
+}
+
+static bool superseded(const struct element *element, const void *arg)
+{
+	const struct filter_tunnel *tunnel = arg;
+	return !strcmp(element->comment, tunnel->sandbox) ||
+	       (element->port == tunnel->port && element->vni == tunnel->vni);
+}
+
+int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
+{
+	cleanup(buf_free) struct buf commands = BUF_INIT;
+	char remote[IP_TEXT_MAX];
+	if (!filter_comment_valid(tunnel->sandbox))
+		return error_set(err, ERROR_INVALID,
+			"sandbox id \"%.40s\": letters, digits and -_.: only, at most %d", tunnel->sandbox,
+			COMMENT_MAX);
+	write_rules(&commands, tunnel->port, tunnel->vni_min);
+	if (delete_elements(superseded, tunnel, &commands, err))
+		return -1;
+	buf_printf(&commands, "add element inet peerpod %s { %s . %u . %u comment \"%s\" }\n",
+		tunnel->remote.family == AF_INET6 ? "tun6" : "tun4",
+		ip_address_format(&tunnel->remote, remote), tunnel->port, tunnel->vni, tunnel->sandbox);
+	return apply(&commands, err);
+}
+
+static bool of_sandbox(const struct element *element, const void *arg)
+{
+	return !strcmp(element->comment, arg);
+}
+
+int filter_forbid(const char *sandbox, struct error *err)
+{
+	cleanup(buf_free) struct buf commands = BUF_INIT;
+	if (delete_elements(of_sandbox, sandbox, &commands, err))
+		return -1;
+	return apply(&commands, err);
+}
+
+struct sweep {
+	int64_t port;
+	bool (*keep)(const char *sandbox, void *arg);
+	void *arg;
+};
+
+static bool swept(const struct element *element, const void *arg)
+{
+	const struct sweep *sweep = arg;
+	return element->port == sweep->port && !sweep->keep(element->comment, sweep->arg);
+}
+
+int filter_sweep(uint16_t port, bool (*keep)(const char *sandbox, void *arg), void *arg,
+	struct error *err)
+{
+	cleanup(buf_free) struct buf commands = BUF_INIT;
+	const struct sweep sweep = {port, keep, arg};
+	if (delete_elements(swept, &sweep, &commands, err))
+		return -1;
+	return apply(&commands, err);
+}
