@@ -11,6 +11,9 @@
  * namespaces has configured the network, mounted tmpfs on /run and /media, and put the user data at
  * /media/cidata/user-data; the rest is the same, so that what is tested there is what runs in a VM.
  *
+ * With -root it only goes from the initial ramfs of the full image to the root file system on the disk,
+ * whose own first process (systemd) then takes over.
+ *
  * It must be process 1: it reaps what nobody else waits for, and its end ends everything.
  */
 #include <stdio.h>
@@ -19,8 +22,9 @@
 
 #include "base/log.h"
 #include "machine.h"
-#include "podns.h"
 #include "pod.h"
+#include "podns.h"
+#include "root.h"
 #include "settings.h"
 #include "stage.h"
 
@@ -78,6 +82,12 @@ int main(int argc, char **argv)
 	if (settings.container)
 		stage_count_from_now();
 	stage_line("podvm-init %s", PEERPOD_VERSION);
+
+	if (*settings.root) {
+		root_switch(&settings, &err);
+		stage_line("failed: %s", error_message(&err));
+		machine_end();
+	}
 
 	struct pod pod;
 	int result = services_init(&err);

@@ -88,6 +88,34 @@ int medium_find(enum medium_type type, const char *label, char *device, size_t s
 	return result;
 }
 
+/* The kernel tells a partition's name in the file that describes its event. */
+static bool partition_has_name(const char *device, const char *name)
+{
+	char path[300], line[160];
+	snprintf(path, sizeof(path), "/sys/class/block/%s/uevent", device);
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	if (file_read(path, 4096, &text, NULL) < 0)
+		return false;
+	snprintf(line, sizeof(line), "PARTNAME=%s\n", name);
+	return strstr(buf_text(&text), line) != NULL;
+}
+
+static int find_partition(const char *name, char *device, size_t size)
+{
+	DIR *folder = opendir("/sys/class/block");
+	if (!folder)
+		return -1;
+	int result = -1;
+	for (struct dirent *entry; result < 0 && (entry = readdir(folder));) {
+		if (entry->d_name[0] == '.' || !partition_has_name(entry->d_name, name))
+			continue;
+		snprintf(device, size, "/dev/%s", entry->d_name);
+		result = 0;
+	}
+	closedir(folder);
+	return result;
+}
+
 /* Copies the firmware's entry, which is not a file that keeps its size. */
 static int provide_from_firmware(const char *path, struct error *err)
 {
@@ -113,6 +141,20 @@ static void drain(int fd)
 	char event[4096];
 	while (recv(fd, event, sizeof(event), 0) > 0)
 		;
+}
+
+int medium_wait_partition(const char *name, uint64_t timeout_ns, char *device, size_t size,
+	struct error *err)
+{
+	cleanup(close_fd) int events = event_socket();
+	struct bound bound = {.deadline_ns = deadline_in(timeout_ns)};
+	while (find_partition(name, device, size) < 0) {
+		if (events < 0 || bound_poll(&bound, events, POLLIN, "a disk", NULL) < 0)
+			return error_set(err, ERROR_GONE,
+				"no disk has a partition with the name %s", name);
+		drain(events);
+	}
+	return 0;
 }
 
 int medium_provide(const char *path, uint64_t timeout_ns, char *from, size_t size,

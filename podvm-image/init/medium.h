@@ -17,6 +17,10 @@ enum medium_type { MEDIUM_ISO9660, MEDIUM_EXT4 };
  */
 int medium_find(enum medium_type type, const char *label, char *device, size_t size);
 
+/* Waits for the GPT partition of this name, at most timeout_ns; device holds its path. */
+int medium_wait_partition(const char *name, uint64_t timeout_ns, char *device, size_t size,
+	struct error *err);
+
 /* The label in the head of a file system, NUL-terminated; -1 where it is not of this type. */
 int medium_label(enum medium_type type, const void *head, size_t len, char label[33]);
 

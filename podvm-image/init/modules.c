@@ -123,7 +123,8 @@ static int load(const char *folder, const struct module *module, size_t *loaded,
 	}
 	if (errno == EEXIST)
 		return 0;
-	if (errno == ENODEV) {
+	/* No such device; or unknown symbols, because a module that it needs found no such device. */
+	if (errno == ENODEV || errno == ENOENT) {
 		log_info("module %s: not for this machine", module->file);
 		return 0;
 	}

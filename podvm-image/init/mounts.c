@@ -10,6 +10,7 @@
 #include "mounts.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -21,14 +22,15 @@ static const struct {
 	const char *source, *target, *type;
 	unsigned long flags;
 	const char *data;
+	bool base; /* also mounted where a disk's root follows */
 } table[] = {
-	{"proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
-	{"sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
-	{"devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755"},
+	{"proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true},
+	{"sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true},
+	{"devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755", true},
 	{"devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=0620,ptmxmode=0666"},
 	{"shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
 	{"mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
-	{"run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755"},
+	{"run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755", true},
 	{"tmp", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
 	{"cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
 };
@@ -60,11 +62,11 @@ static int make_root(struct error *err)
 	return 0;
 }
 
-int mounts_make(struct error *err)
+static int mount_table(bool only_base, struct error *err)
 {
-	if (make_root(err) < 0)
-		return -1;
 	for (size_t i = 0; i < array_size(table); i++) {
+		if (only_base && !table[i].base)
+			continue;
 		if (mkdir(table[i].target, 0755) < 0 && errno != EEXIST)
 			return error_set_errno(err, errno, "make %s", table[i].target);
 		if (mount(table[i].source, table[i].target, table[i].type, table[i].flags,
@@ -72,6 +74,18 @@ int mounts_make(struct error *err)
 			errno != EBUSY)
 			return error_set_errno(err, errno, "mount %s", table[i].target);
 	}
+	return 0;
+}
+
+int mounts_make_base(struct error *err)
+{
+	return mount_table(true, err);
+}
+
+int mounts_make(struct error *err)
+{
+	if (make_root(err) < 0 || mount_table(false, err) < 0)
+		return -1;
 	for (size_t i = 0; i < array_size(links); i++) {
 		if (symlink(links[i].target, links[i].name) < 0 && errno != EEXIST &&
 			errno != ENOENT)

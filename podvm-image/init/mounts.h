@@ -7,6 +7,9 @@
 
 #include "base/error.h"
 
+/* Mounts /proc, /sys, /dev and /run only: what the next root takes over. */
+int mounts_make_base(struct error *err);
+
 /* Gives the machine a root that containers can pivot away from, and mounts /proc, /sys, /dev, /run ... */
 int mounts_make(struct error *err);
 

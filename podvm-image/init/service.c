@@ -122,6 +122,16 @@ int services_init(struct error *err)
 	return 0;
 }
 
+void services_end(void)
+{
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (signals >= 0)
+		close(signals);
+	signals = -1;
+}
+
 static bool reap(struct service *services, size_t count)
 {
 	bool ours = false;

@@ -53,6 +53,9 @@ enum service_event {
  */
 int services_init(struct error *err);
 
+/* Gives the signals back, before another program takes this process over. */
+void services_end(void);
+
 /*
  * Waits for the next event until deadline_ns (DEADLINE_NEVER: for ever). Reaps every process that ended, also
  * those that nobody here has started: the first process inherits all orphans.

@@ -23,6 +23,10 @@ const struct option settings_options[] = {
 		AT(modules), OPTION_STRING},
 	{"forwarder-options", NULL, NULL, "more options for agent-protocol-forwarder",
 		AT(forwarder_options), OPTION_STRING},
+	{"root", NULL, NULL, "name of the partition whose /sbin/init takes over (full image)", AT(root),
+		OPTION_STRING},
+	{"root-hash", NULL, NULL, "dm-verity root hash of that partition, in hexadecimal", AT(root_hash),
+		OPTION_STRING},
 	{"log-level", NULL, "info", "least important log lines that are written", AT(log_level), OPTION_ENUM,
 		.choices = levels},
 };
@@ -66,7 +70,7 @@ int settings_parse(int argc, char *const *argv, struct settings *settings, bool 
 	struct option_set set = {"Options", settings_options, settings_option_count, settings};
 	if (options_parse(&set, 1, argc - first, argv + first, NULL, help, err) < 0)
 		return -1;
-	if (*help)
+	if (*help || *settings->root)
 		return 0;
 	if (choose_agent(settings, err) < 0) {
 		settings_free(settings);

@@ -22,6 +22,8 @@ struct settings {
 	char *agent; /* path; "" before settings_parse has chosen one, never after */
 	char *modules;
 	char *forwarder_options;
+	char *root;      /* partition to boot from; "": the initial ramfs is all there is */
+	char *root_hash; /* of dm-verity, or "" */
 	char *log_level;
 };
 
