@@ -11,7 +11,6 @@ import hashlib
 import os
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -91,92 +90,19 @@ def count_bytes(path: pathlib.Path) -> str:
 # ---- what a driver needs ------------------------------------------------------------------------------
 
 
-class Libvirt:
-    """A daemon with a network and a pool, and the image where QEMU can read it."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder / "libvirt"
-        self.values: dict = {}
-        self.image = ROOT / "build/image/local"
-
-    def start(self) -> str:
-        done = subprocess.run(
-            [ROOT / "tests/libvirt/daemon", "start", self.folder, PREFIX], capture_output=True, text=True, stdin=subprocess.DEVNULL
-        )
-        if done.returncode:
-            raise Failed(done.stderr.strip())
-        self.values = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-        pool = pathlib.Path(self.values["LIBVIRT_POOL_DIR"])
-        for name in ("vmlinuz", "initrd", "podvm-base.qcow2"):
-            shutil.copyfile(self.image / name, pool / f"{PREFIX}-{name}")
-            (pool / f"{PREFIX}-{name}").chmod(0o644)
-        self.virsh("pool-refresh", self.values["LIBVIRT_POOL"])
-        whose = "our own daemon" if "LIBVIRTD_PID" in self.values else "the daemon that runs here"
-        return f"{whose}, network {self.values['LIBVIRT_NET']} {self.values['LIBVIRT_NET_GATEWAY']}/24"
-
-    def virsh(self, *arguments: str) -> str:
-        done = subprocess.run(["virsh", "-q", "-c", self.values["LIBVIRT_URI"], *arguments], capture_output=True, text=True)
-        if done.returncode:
-            raise Failed(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout
-
-    def environment(self) -> dict:
-        pool = self.values["LIBVIRT_POOL_DIR"]
-        values = {
-            "LIBVIRT_URI": self.values["LIBVIRT_URI"],
-            "LIBVIRT_NET": self.values["LIBVIRT_NET"],
-            "LIBVIRT_POOL": self.values["LIBVIRT_POOL"],
-            "LIBVIRT_VOL_NAME": f"{PREFIX}-podvm-base.qcow2",
-            "LIBVIRT_KERNEL": f"{pool}/{PREFIX}-vmlinuz",
-            "LIBVIRT_INITRD": f"{pool}/{PREFIX}-initrd",
-            "LIBVIRT_CMDLINE": tail(self.image / "cmdline").strip() or "console=ttyS0 quiet",
-            "LIBVIRT_CPU": "1",
-            "LIBVIRT_MEMORY": "384",
-            "LIBVIRT_ROOT_DISK_SIZE": "1",
-        }
-        if "LIBVIRT_CONSOLE_LOG" in self.values:
-            values["LIBVIRT_CONSOLE_LOG"] = self.values["LIBVIRT_CONSOLE_LOG"]
-        return values
-
-    def options(self) -> list:
-        return [f"-host-interface={self.values['LIBVIRT_NET_BRIDGE']}"]
-
-    def console(self) -> str:
-        folder = self.values.get("LIBVIRT_CONSOLE_LOG", "")
-        logs = sorted(pathlib.Path(folder).rglob("*.log")) if folder.startswith("/") else []
-        return logs[-1].read_text(errors="replace") if logs else ""
-
-    def left(self) -> list:
-        """Domains, and volumes beyond the three files of the image."""
-        domains = self.virsh("list", "--all", "--name").split()
-        volumes = [v.split()[0] for v in self.virsh("vol-list", self.values["LIBVIRT_POOL"]).splitlines() if v.strip()]
-        return [f"domain {d}" for d in domains if d.startswith("podvm-")] + [
-            f"volume {v}" for v in volumes if not v.startswith(f"{PREFIX}-")
-        ]
-
-    def stop(self) -> None:
-        if "LIBVIRT_POOL_DIR" in self.values:
-            for file in pathlib.Path(self.values["LIBVIRT_POOL_DIR"]).glob(f"{PREFIX}-*"):
-                file.unlink()
-        done = subprocess.run([ROOT / "tests/libvirt/daemon", "stop", self.folder], capture_output=True, text=True)
-        if done.returncode:
-            raise Failed(done.stderr.strip())
-
-
 class Netns:
-    """The netns driver needs a bridge; it is the demo's, as libvirt's network is."""
+    """What peerpod.libvirt is for libvirt. The netns driver needs a bridge; it is the demo's, as libvirt's network is."""
 
     bridge = f"{PREFIX}-vms"
     subnet = "192.168.149.0/24"
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self):
         self.stack = None
 
-    def start(self) -> str:
+    def start(self) -> None:
         from peerpod import cni
 
         cni.run("ip", "link", "add", self.bridge, "type", "bridge")
-        return f"bridge {self.bridge}, {self.subnet}"
 
     def environment(self) -> dict:
         return {"NETNS_BRIDGE": self.bridge, "NETNS_SUBNET": self.subnet}
@@ -197,6 +123,14 @@ class Netns:
         cni.run("ip", "link", "delete", self.bridge, check=False)
 
 
+def make_backend(driver: str, folder: pathlib.Path):
+    if driver == "netns":
+        return Netns()
+    from peerpod import libvirt
+
+    return libvirt.Libvirt(folder / "libvirt", PREFIX, ROOT / "build/image/local")
+
+
 # ---- the demo -----------------------------------------------------------------------------------------
 
 
@@ -205,7 +139,7 @@ class Demo:
         self.driver = driver
         self.folder = folder
         self.stages = Stages()
-        self.backend = Libvirt(folder) if driver == "libvirt" else Netns(folder)
+        self.backend = make_backend(driver, folder)
         self.stack = self.network = self.shim = self.web = self.ticker = None
         self.undo: list = []  # what ends what was begun, in the order of beginning
 
@@ -221,7 +155,12 @@ class Demo:
 
     def start_backend(self) -> str:
         self.undo.append(self.backend.stop)
-        return self.backend.start()
+        self.backend.start()
+        if self.driver == "netns":
+            return f"bridge {self.backend.bridge}, {self.backend.subnet}"
+        whose = "our own daemon" if self.backend.is_ours else "the daemon that runs here"
+        values = self.backend.values
+        return f"{whose}, network {values['LIBVIRT_NET']} {values['LIBVIRT_NET_GATEWAY']}/24"
 
     def start_network(self) -> str:
         from peerpod import cni

@@ -1,7 +1,129 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts tests/ on the path, so that tests say `from peerpod import ttrpc`."""
+"""Puts tests/ on the path (tests say `from peerpod import ttrpc`) and gives the fixtures that many need."""
 
+import os
 import pathlib
+import secrets
+import subprocess
 import sys
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from peerpod import cni, leaks, paths, stack  # noqa: E402
+
+# Failures of what must be there in CI; elsewhere a reason to skip.
+IN_CI = bool(os.environ.get("CI"))
+
+
+def need(condition: bool, reason: str) -> None:
+    """Skips, saying so; in CI nothing may be skipped."""
+    if not condition:
+        if IN_CI:
+            pytest.fail(f"in CI this must not be skipped: {reason}")
+        pytest.skip(reason)
+
+
+class World:
+    """A worker in a namespace of its own, its pod network, an adaptor with the netns driver."""
+
+    bridge = "pp-netns0"
+
+    def __init__(self, environment=(), options=()):
+        self.prefix = "t" + secrets.token_hex(2)
+        self.worker = cni.Worker(self.prefix)
+        try:
+            self.network = cni.Bridge(self.worker, self.prefix)
+            self.stack = stack.Stack(
+                "netns", self.worker, dict(environment), [f"-host-interface={self.bridge}", *options]
+            )
+        except BaseException:
+            self.worker.close()
+            raise
+        self.shims: list = []
+        self.before = None
+
+    def start(self, **how) -> "World":
+        self.stack.start(**how)
+        if self.before is None:
+            self.before = self.picture()
+        return self
+
+    def picture(self) -> leaks.Picture:
+        return self.stack.picture()
+
+    def shim(self, name: str = "web", **more):
+        """A pod network namespace and the shim for it."""
+        pod = self.network.add_pod(name)
+        shim = self.stack.shim(pod, pod=name, **more)
+        shim.pod_netns = pod
+        self.shims.append(shim)
+        return shim
+
+    def pod(self, name: str = "web", **more):
+        """A pod whose sandbox container runs."""
+        shim = self.shim(name, **more)
+        shim.start_pod(timeout=60)
+        return shim
+
+    def nothing_left(self, timeout: float = 15) -> None:
+        """No instance, record, socket, link, rule, cgroup or process that was not there before."""
+        from peerpod.shim import wait_until
+
+        for shim in self.shims:
+            shim.close()
+            self.network.remove_pod(shim.pod_netns)
+        self.shims = []
+        try:
+            wait_until(lambda: not self.picture().new_since(self.before), timeout, "nothing is left", 0.05)
+        except TimeoutError:
+            raise AssertionError("left behind:\n" + "\n".join(self.picture().new_since(self.before))) from None
+
+    def close(self, failed: bool) -> None:
+        try:
+            for shim in self.shims:
+                shim.close()
+            self.stack.__exit__(AssertionError if failed else None)
+        finally:
+            self.network.close()
+            self.worker.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+@pytest.fixture
+def make_world(request):
+    """A function that makes worlds; they end with the test, and must then hold no sanitizer's complaint."""
+    worlds = []
+
+    def make(**how) -> World:
+        need(os.geteuid() == 0, "needs root: network namespaces")
+        worlds.append(World(**how))
+        return worlds[-1]
+
+    yield make
+    report = getattr(request.node, "report_call", None)
+    for world in worlds:
+        world.close(failed=report is None or report.failed)
+
+
+@pytest.fixture
+def world(make_world) -> World:
+    return make_world().start()
+
+
+@pytest.fixture(scope="session")
+def fault_points() -> list:
+    return list_fault_points()
+
+
+def list_fault_points() -> list:
+    """The places where the adaptor can be told to kill itself; empty for builds without."""
+    done = subprocess.run([paths.program("cloud-api-adaptor"), "faults"], capture_output=True, text=True)
+    return done.stdout.split() if done.returncode == 0 else []

@@ -57,6 +57,17 @@ def _virsh(uri: str, *arguments: str) -> set:
     return {" ".join(line.split()) for line in done.stdout.splitlines() if line.strip()}
 
 
+def in_pod(pod) -> list:
+    """What the tunnel has left in a pod's network namespace: links, and queueing on eth0."""
+    links = {link["ifname"] for link in json.loads(pod.ip("-j", "link", "show"))} - {"lo", "eth0"}
+    ingress = [q["kind"] for q in json.loads(_tc(pod)) if q["kind"] in ("ingress", "clsact")]
+    return sorted(links) + ingress
+
+
+def _tc(pod) -> str:
+    return cni.run("tc", "-n", pod.name, "-j", "qdisc", "show", "dev", "eth0") or "[]"
+
+
 class Picture:
     """What is there now. folders: those of the stack, whose files count; keep: parts of names of files that may
     appear (logs, the node's CA)."""

@@ -251,8 +251,8 @@ class Stack:
     def podvminfo(self):
         return _Connected(self.socket, services.podvminfo)
 
-    def shim(self, pod: cni.Pod, **more) -> shim.Shim:
-        return shim.Shim(self.socket, pod.path, **more)
+    def shim(self, netns: cni.Pod, **more) -> shim.Shim:
+        return shim.Shim(self.socket, netns.path, **more)
 
     def records(self) -> list:
         """Ids of the sandboxes in the journal."""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole path over libvirt: real virtual machines, emulated where there is no KVM."""
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+
+import pytest
+
+import conftest
+from peerpod import cni, leaks, libvirt, paths, stack, ttrpc
+from peerpod.shim import SIGTERM, wait_until
+
+IMAGE = "docker.io/library/busybox:1.36"
+# The image is built by `make image` with the plain programs: it is what a user has.
+IMAGE_FOLDER = paths.ROOT / "build/image/local"
+START_TIMEOUT = 180  # seconds; 4-6 s alone under emulation, more beside other work
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory):
+    conftest.need(os.geteuid() == 0, "needs root: libvirt's system daemon")
+    conftest.need(bool(shutil.which("libvirtd", path=os.environ.get("PATH", "") + ":/usr/sbin")), "libvirtd is not installed")
+    conftest.need((IMAGE_FOLDER / "stamp").exists(), f"no image in {IMAGE_FOLDER}: make image")
+    # Not below pytest's own folder: the path of a socket may have 107 bytes.
+    folder = stack.make_folder()
+    folder.chmod(0o755)
+    backend = libvirt.Libvirt(folder / "lv", f"t{secrets.token_hex(3)}", IMAGE_FOLDER, private=True)
+    try:
+        yield backend.start()
+    finally:
+        backend.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class LibvirtWorld:
+    """The machine itself is the worker here: libvirt's bridge is in its network."""
+
+    def __init__(self, backend):
+        self.backend = backend
+        self.network = cni.Bridge(cni.Host(), backend.name, "10.244.78.0/24")
+        self.stack = stack.Stack("libvirt", cni.Host(), backend.environment(), backend.options())
+        self.before = self.picture()
+        self.shims: list = []
+
+    def picture(self) -> leaks.Picture:
+        return self.stack.picture(uri=self.backend.values["LIBVIRT_URI"], pool=self.backend.values["LIBVIRT_POOL"])
+
+    def shim(self, name="web"):
+        pod = self.network.add_pod(name)
+        shim = self.stack.shim(pod, pod=name)
+        shim.pod_netns = pod
+        self.shims.append(shim)
+        return shim
+
+    def start_pod(self, name="web"):
+        shim = self.shim(name)
+        shim.start_pod(START_TIMEOUT)
+        return shim
+
+    def nothing_left(self) -> None:
+        for shim in self.shims:
+            shim.close()
+            assert leaks.in_pod(shim.pod_netns) == []
+            self.network.remove_pod(shim.pod_netns)
+        self.shims = []
+
+        def left() -> list:
+            # A tap device of a VM is named vnetN anew for every VM; the leak would be that it stays.
+            return self.picture().new_since(self.before)
+
+        try:
+            wait_until(lambda: not left(), 30, "nothing is left", 0.2)
+        except TimeoutError:
+            raise AssertionError("left behind:\n" + "\n".join(left())) from None
+        assert self.stack.records() == []
+
+    def close(self, failed: bool) -> None:
+        for shim in self.shims:
+            shim.close()
+        if failed:
+            print(f"---- the pod VM's console ends:\n{self.backend.console()[-4000:]}")
+        try:
+            self.stack.__exit__(AssertionError if failed else None)
+        finally:
+            self.network.close()
+            for domain in self.backend.domains():
+                self.backend.virsh("destroy", domain)
+
+
+@pytest.fixture
+def world(backend, request):
+    world = LibvirtWorld(backend)
+    yield world
+    report = getattr(request.node, "report_call", None)
+    world.close(failed=report is None or report.failed)
+
+
+def test_a_pod_lives_in_a_virtual_machine_and_leaves_nothing(world):
+    world.stack.start()
+    shim = world.start_pod()
+    shim.start_monitor(1)
+    web = shim.create_container(
+        "web", IMAGE, ["/bin/sh", "-c", "mkdir -p /srv; echo from $(uname -r) >/srv/index.html; exec httpd -f -p 8080 -h /srv"]
+    )
+    web.start()
+    other = shim.create_container("other", IMAGE, ["/bin/sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 1 & wait $!; done"])
+    other.start()
+
+    def page() -> bytes:
+        try:
+            return world.network.get(shim.pod_netns.address, 8080)
+        except ConnectionRefusedError:
+            return b""
+
+    wait_until(page, 30, "the web server answers from the cluster")
+    kernel = web.exec("uname", "-r")[1]
+    assert page() == b"from " + kernel
+    assert kernel.decode().strip() != os.uname().release, "the container runs on this machine's kernel"
+
+    data = os.urandom(500_000)
+    status, out, _ = web.exec("sha256sum", stdin=data, timeout=60)
+    assert (status, out.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest())
+    other.process.stdout.wait_for(b"up\n")
+    assert web.stats().memory_stats.usage.usage > 0
+    other.process.signal(SIGTERM)
+    assert other.process.wait() == 7
+    other.remove()
+    assert shim.dead is None
+    shim.stop_pod()
+    assert world.backend.left() == []
+    world.nothing_left()
+
+
+@pytest.mark.parametrize("fault", ["start.create.after", "start.record-network.after"])
+def test_killed_while_a_vm_is_made_nothing_leaks(world, fault):
+    conftest.need(paths.is_sanitized(), "fault points need SAN=address")
+    world.stack.start(fault=fault)
+    shim = world.shim()
+    shim.create_vm()
+    with pytest.raises((ttrpc.Closed, OSError)):
+        shim.start_vm(START_TIMEOUT)
+    world.stack.wait_killed(START_TIMEOUT)
+    assert len(world.backend.domains()) == 1
+    world.stack.start()
+    shim.stop_vm()
+    wait_until(lambda: not world.backend.left(), 60, "the VM and its volumes are gone", 0.2)
+    world.nothing_left()
+
+
+def test_a_running_pod_survives_the_adaptor_and_libvirtd(world):
+    """The adaptor is killed and restarted, libvirtd is killed and restarted, an exec streams all the while; then the
+    adaptor is killed while it deletes."""
+    conftest.need(paths.is_sanitized(), "fault points need SAN=address")
+    world.stack.start()
+    shim = world.start_pod()
+    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
+    box.start()
+    lines = 600
+    process = box.start_exec("/bin/sh", "-c", f"n=0; while [ $n -lt {lines} ]; do echo line $n; n=$((n+1)); usleep 10000; done")
+    process.stdout.wait_for(b"line 20\n")
+    world.stack.kill()
+    os.kill(world.backend.pid, signal.SIGKILL)
+    stack.wait_gone(world.backend.pid)
+    world.backend.restart_daemon()
+    world.stack.start(fault="stop.record.after")
+    assert process.wait(120) == 0
+    assert bytes(process.stdout.data) == b"".join(b"line %d\n" % n for n in range(lines))
+    assert not shim.client.closed
+    assert box.exec("echo", "after")[1] == b"after\n"
+    assert len(world.backend.domains()) == 1
+
+    shim.close()
+    try:
+        shim.stop_vm()
+    except (ttrpc.Closed, OSError):
+        pass  # killed before it could answer
+    world.stack.wait_killed()
+    world.stack.start()
+    wait_until(lambda: not world.backend.left(), 60, "the deletion is finished", 0.2)
+    world.nothing_left()
