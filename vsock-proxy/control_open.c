@@ -115,7 +115,7 @@ int open_settings(const Agentproxy__OpenRequest *request, struct tunnel_settings
 		find_rules(request, &settings->rules_disabled, err) < 0 ||
 		digest_tls(request, settings->digest, err) < 0)
 		return -1;
-	if (address_parse(request->address, &address, &len, err) < 0)
+	if (tunnel_address_parse(request->address, &address, &len, err) < 0)
 		return error_prefix(err, "open: address");
 	if (!request->tls)
 		return 0;

@@ -43,7 +43,7 @@ struct dialer {
 	bool running;
 };
 
-int address_parse(const char *text, struct sockaddr_storage *out, socklen_t *len,
+int tunnel_address_parse(const char *text, struct sockaddr_storage *out, socklen_t *len,
 	struct error *err)
 {
 	char host[80];
@@ -303,7 +303,7 @@ struct dialer *dialer_new(struct loop *loop, const struct dial_settings *setting
 	if (settings->tls && SSL_CTX_up_ref(settings->tls))
 		d->tls = settings->tls;
 	if (!d->server_name ||
-		address_parse(settings->address, &d->address, &d->address_len, err) < 0) {
+		tunnel_address_parse(settings->address, &d->address, &d->address_len, err) < 0) {
 		dialer_free(d);
 		return NULL;
 	}

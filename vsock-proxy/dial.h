@@ -40,7 +40,7 @@ struct dialer_ops {
 };
 
 /* Numbers only: "192.0.2.7:15150", "[2001:db8::7]:15150". ERROR_INVALID names the text. */
-int address_parse(const char *text, struct sockaddr_storage *out, socklen_t *len,
+int tunnel_address_parse(const char *text, struct sockaddr_storage *out, socklen_t *len,
 	struct error *err);
 
 /* Copies the settings. NULL on failure (ERROR_INVALID: the address). */

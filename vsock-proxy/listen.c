@@ -131,7 +131,7 @@ int listener_open_tcp(struct listener *l, struct loop *loop, const char *text,
 		snprintf(any_host, sizeof(any_host), "0.0.0.0%.20s", text);
 		text = any_host;
 	}
-	if (address_parse(text, &address, &len, err) < 0)
+	if (tunnel_address_parse(text, &address, &len, err) < 0)
 		return -1;
 	wide = address;
 	wide_len = len;
