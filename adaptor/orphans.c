@@ -106,7 +106,8 @@ static bool is_old(const struct adaptor *adaptor, struct orphans *seen,
 	uint64_t grace = adaptor->settings->orphan_grace_ns;
 	int64_t now = (int64_t)time(NULL);
 	/* Where the provider cannot tell, it is as old as our knowledge of it. */
-	uint64_t known_for = clock_ns() - first_seen(seen, instance->id);
+	uint64_t first = first_seen(seen, instance->id);
+	uint64_t known_for = clock_ns() - first;
 	uint64_t age = instance->created > 0 && instance->created < now ? (uint64_t)(now - instance->created) : 0;
 	return known_for >= grace || age > grace / NS_PER_S;
 }

@@ -6,3 +6,4 @@ adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adapt
 $(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads,$(loader_ldflags))
 $(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
 $(call unit_test,settings_test,$(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
+$(call unit_test,adaptor_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
