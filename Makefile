@@ -83,14 +83,14 @@ program = $(eval $(call program_template,$(strip $(1)),$(2),$(3),$(4),$(5)))
 
 # $(call driver,NAME,SOURCES,LIBRARIES,PKG-CONFIG MODULES): build/providers/NAME.so. What lib/base
 # offers comes from the program that loads it (see loader_ldflags), so that there is one log and
-# one error model.
+# one error model; what a driver defines itself is its own (-Bsymbolic), whatever the program exports.
 define driver_template
 drivers += $(1)
 driver_$(1)_src := $(2)
 $$B/providers/$(1).so: $$$$(call objects_of,$$$$(driver_$(1)_src)) $$$$(filter-out %/libbase.a,$$$$(call lib_files,$(3)))
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"
-	@$$(CC) -shared $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread
+	@$$(CC) -shared -Wl,-Bsymbolic $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread
 endef
 driver = $(eval $(call driver_template,$(strip $(1)),$(2),$(3),$(4)))
 # What a program that loads drivers passes as extra link flags.
