@@ -200,6 +200,9 @@ int tunnel_redirect(struct tunnel *t, const struct tunnel_settings *settings, st
 	char *address = strdup(settings->address);
 	if (!address)
 		return error_set(err, ERROR_INTERNAL, "out of memory");
+	cleanup_error why = ERROR_INIT;
+	error_set(&why, ERROR_RETRY, "the adaptor named another address or other certificates");
+	port_break(&t->relay.back, &why);
 	if (link_init(t, settings, err) < 0) {
 		free(address);
 		return -1;
@@ -207,11 +210,6 @@ int tunnel_redirect(struct tunnel *t, const struct tunnel_settings *settings, st
 	free(t->address);
 	t->address = address;
 	memcpy(t->digest, settings->digest, sizeof(t->digest));
-	if (t->relay.back.conn) {
-		cleanup_error why = ERROR_INIT;
-		error_set(&why, ERROR_RETRY, "the adaptor named another address or other certificates");
-		port_break(&t->relay.back, &why);
-	}
 	return 0;
 }
 
