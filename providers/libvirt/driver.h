@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * driver.h - the state of the libvirt driver, and its verbs
+ *
+ * Order of making: look, reserve addresses, define the domain with its metadata, root volume, user data, start. Order
+ * of removing: destroy, volumes, reservations, undefine. So whatever exists of a VM, its record does too, except for
+ * reservations, which carry the UUID themselves. Every step is "look, then make", so that a step may be repeated after a
+ * crash or a lost connection.
+ *
+ * Three connections: calls (create, delete), uploads, and status (finding, listing, waiting, console), so that none of
+ * them starves another.
+ */
+#ifndef PEERPOD_LIBVIRT_DRIVER_H
+#define PEERPOD_LIBVIRT_DRIVER_H
+
+#include <stdatomic.h>
+#include "providers/libvirt/connection.h"
+#include "providers/libvirt/host.h"
+#include "providers/libvirt/names.h"
+#include "providers/libvirt/options.h"
+#include "providers/libvirt/record.h"
+#include "providers/libvirt/uri.h"
+#include "providers/provider.h"
+
+struct provider {
+	const struct libvirt_options *options;
+	struct uri_facts uri;
+	char *uri_text;
+	struct connection *calls, *uploads, *status;
+	atomic_bool kvm_broken; /* a start failed because of KVM: the next ones do not try it */
+};
+
+int driver_create(struct provider *p, const struct instance_request *request,
+	struct instance *instance, const struct bound *bound, struct error *err);
+int driver_wait_addresses(struct provider *p, const char *id, size_t needed, struct instance *instance,
+	const struct bound *bound, struct error *err);
+int driver_find(struct provider *p, const char *token, struct instance *instance,
+	const struct bound *bound, struct error *err);
+int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
+int driver_list(struct provider *p, const char *cluster, const char *node, struct instance **instances,
+	size_t *count, const struct bound *bound, struct error *err);
+int driver_check(struct provider *p, const struct bound *bound, struct error *err);
+char *driver_console_tail(struct provider *p, const char *id, size_t max, const struct bound *bound);
+
+/*
+ * One actor at a time for one VM, among all threads and processes of this machine's network namespace: held
+ * while making or removing it. Returns a descriptor to close.
+ */
+int vm_lock(const char *uuid, const struct bound *bound, struct error *err);
+
+/* Removes all there is of this UUID; keep_console leaves the console's log. Takes no lock. */
+int vm_remove(struct provider *p, const char *uuid, bool keep_console, const struct bound *bound,
+	struct error *err);
+
+/* The domain, found by UUID: 1; 0: there is none; -1: failed. */
+int domain_find(struct call *call, const char *uuid, virDomainPtr *domain, struct error *err);
+
+/* Its metadata. ERROR_DENIED where it is not ours. */
+int domain_record(struct call *call, virDomainPtr domain, struct record *record, struct error *err);
+
+/* Is it running (or paused, which a starting one is)? */
+int domain_active(struct call *call, virDomainPtr domain, bool *active, struct error *err);
+
+/* File of the console's log for a new domain; new string, NULL where there is none. */
+char *console_log_path(const struct provider *p, const char *name);
+/* Deletes the log and its rotated parts, where they are on this machine. */
+void console_log_remove(const struct provider *p, const char *path);
+/* The path that a domain's XML tells; new string, NULL: none. */
+char *console_log_of(const char *domain_xml);
+
+#endif

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+# providers/libvirt: pod VMs on a libvirt host. The driver, its tests, and provider-tool, which drives any driver by hand.
+libvirt_src := $(wildcard providers/libvirt/*.c)
+libvirt_pkgs := libvirt libxml-2.0 libcrypto libnl-3.0 libnl-route-3.0
+$(call driver,libvirt,$(libvirt_src),,$(libvirt_pkgs))
+$(call program,provider-tool,tests/tools/provider-tool.c $(provider_loader_src),base,jansson libcrypto,$(loader_ldflags))
