@@ -128,8 +128,8 @@ static int read_vcpus(const char *value, void *place, struct error *err)
 	int64_t vcpus = 0;
 	if (read_digits(value, whole, VCPUS_MAX, &vcpus, err) < 0)
 		return -1;
-	if (pointed && strspn(fraction, "0") != digits)
-		vcpus++;
+	if (pointed && strspn(fraction, "0") != digits && ++vcpus > VCPUS_MAX)
+		return error_set(err, ERROR_INVALID, "\"%.40s\" is more than the limit of %d", value, VCPUS_MAX);
 	*(int64_t *)place = vcpus;
 	return 0;
 }

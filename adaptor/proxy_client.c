@@ -219,11 +219,11 @@ static void *keep(void *argument)
 		log_info("agent-proxy: connected to %s", client->settings.socket);
 		struct bound soon = bound_within(&until_stop, ADOPT_NS);
 		client->connected(client->context, &soon);
-		int broken = bound_poll(&until_stop, watch_fd, POLLRDHUP, "agent-proxy", NULL);
-		set_connection(client, NULL);
+		bool stopped = bound_poll(&until_stop, watch_fd, POLLRDHUP, "agent-proxy", NULL) < 0;
 		connection_unref(client, connection);
-		if (broken < 0)
-			break;
+		if (stopped)
+			break; /* proxy_client_free has a last word on it */
+		set_connection(client, NULL);
 		log_warn("agent-proxy: the connection broke; making it again");
 		proxy_process_reap(&client->process);
 	}
@@ -400,12 +400,13 @@ void proxy_client_free(struct proxy_client *client, bool quit)
 {
 	if (!client)
 		return;
-	if (client->started && quit && *client->settings.program)
-		quit_proxy(client);
 	if (client->stop)
 		cancel_fire(client->stop);
 	if (client->started)
 		pthread_join(client->thread, NULL);
+	/* After the keeper, which would start it again. */
+	if (quit && *client->settings.program)
+		quit_proxy(client);
 	if (client->current)
 		connection_unref(client, client->current);
 	notice_free(client->changed);

@@ -1,9 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # adaptor: the control plane of a worker node, program cloud-api-adaptor.
 adaptor_libs := base proto ttrpc tls apf cloudinit initdata podnetwork
-# All but the start of the program: what the unit tests link.
+adaptor_pkgs := libevent_core libevent_extra libevent_pthreads
+# All but the start of the program: what the tests link.
 adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adaptor/*.c)) providers/instance.c
-$(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads,$(loader_ldflags))
-$(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
-$(call unit_test,settings_test,$(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
-$(call unit_test,adaptor_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),libevent_core libevent_extra libevent_pthreads)
+$(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),$(adaptor_pkgs),$(loader_ldflags))
+
+$(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
+$(call unit_test,settings_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
+$(call unit_test,journal_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
+$(call unit_test,adaptor_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
+$(call unit_test,adaptor_concurrency_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
+$(call fuzz_target,annotations,adaptor/annotations.c,base initdata)
+$(call fuzz_target,journal_record,adaptor/record.c adaptor/state.c,base podnetwork)

@@ -157,6 +157,8 @@ static void test_what_is_wrong_is_refused_with_the_annotation_named(void **state
 		{KEY("default_vcpus"), "99999999999999999999999",
 			"annotation " KEY("default_vcpus")
 			": \"99999999999999999999999\" is more than the limit of 4096"},
+		{KEY("default_vcpus"), "4096.5",
+			"annotation " KEY("default_vcpus") ": \"4096.5\" is more than the limit of 4096"},
 		{KEY("default_memory"), "2Gi",
 			"annotation " KEY("default_memory") ": \"2Gi\" is no whole number (MiB)"},
 		{KEY("default_memory"), "67108865",

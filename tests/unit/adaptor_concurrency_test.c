@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Many callers at once: CreateVM, StartVM and StopVM of the same few sandboxes from many threads, in a
+ * world where one call in ten fails, with the housekeeper at work. Whatever the order: never two instances for one
+ * sandbox, and nothing is left when all have been stopped. Run it under ThreadSanitizer.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/cleanup.h"
+#include "fake_world.h"
+
+#define THREADS 8
+#define SANDBOXES 5
+#define ROUNDS 60
+
+static struct fake_node node;
+
+static uint32_t next(uint32_t *random)
+{
+	*random = *random * 1664525u + 1013904223u;
+	return *random >> 8;
+}
+
+static void *hammer(void *argument)
+{
+	uint32_t random = (uint32_t)(uintptr_t)argument * 7919u + 1u;
+	for (int i = 0; i < ROUNDS; i++) {
+		char id[8];
+		snprintf(id, sizeof(id), "s%u", next(&random) % SANDBOXES);
+		/* A shim's calls, the impatient one's among them. */
+		struct bound bound = bound_within(&BOUND_NONE,
+			next(&random) % 4 ? 20 * NS_PER_S : next(&random) % 3 * NS_PER_MS);
+		cleanup_error err = ERROR_INIT;
+		cleanup(free_ptr) char *instance = NULL;
+		switch (next(&random) % 5) {
+		case 0:
+		case 1:
+			fake_create(&node, id, &err);
+			break;
+		case 2:
+			sandbox_start(&node.adaptor, id, &bound, &err);
+			break;
+		case 3:
+			bound = bound_within(&bound, 50 * NS_PER_MS);
+			sandbox_stop(&node.adaptor, id, &bound, &err);
+			break;
+		case 4:
+			instance = sandbox_instance_of(&node.adaptor, "web", "shop", false, &bound, &err);
+			break;
+		}
+	}
+	return NULL;
+}
+
+static void housekeep(struct adaptor *adaptor, void *argument)
+{
+	(void)argument;
+	adaptor_housekeep(adaptor);
+}
+
+static bool table_is_empty(struct fake_node *n)
+{
+	pthread_mutex_lock(&n->adaptor.table.lock);
+	bool empty = !n->adaptor.table.first;
+	pthread_mutex_unlock(&n->adaptor.table.lock);
+	return empty;
+}
+
+static void test_many_callers_leave_nothing_and_make_no_second_instance(void **state)
+{
+	(void)state;
+	const char *const options[] = {"-shim-grace=2s", NULL};
+	pthread_t threads[THREADS];
+	fake_reset();
+	fake_node_init(&node, options);
+	fake_faults.random_percent = 10;
+	assert_int_equal(adaptor_spawn(&node.adaptor, housekeep, NULL, NULL), 0);
+	for (uintptr_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, hammer, (void *)i), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	assert_true(fake_count().creates > 0);
+	assert_int_equal(fake_count().most_per_token, 1);
+	for (int i = 0; i < SANDBOXES; i++) {
+		char id[8];
+		struct bound soon = bound_within(&BOUND_NONE, NS_PER_MS);
+		snprintf(id, sizeof(id), "s%d", i);
+		sandbox_stop(&node.adaptor, id, &soon, NULL);
+	}
+	assert_true(fake_wait_for(&node, table_is_empty));
+	struct fake_counts counts = fake_count();
+	assert_int_equal(counts.instances, 0);
+	assert_int_equal(counts.tunnels, 0);
+	assert_int_equal(counts.reservations, 0);
+	assert_int_equal(counts.served, 0);
+	fake_node_free(&node);
+}
+
+static void test_the_process_may_end_in_the_middle_of_it_all(void **state)
+{
+	(void)state;
+	pthread_t threads[THREADS];
+	fake_reset();
+	fake_node_init(&node, NULL);
+	fake_faults.random_percent = 10;
+	for (uintptr_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, hammer, (void *)(i + 100)), 0);
+	for (size_t i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	fake_node_down(&node); /* reapers are at work, some between attempts */
+	fake_faults.random_percent = 0;
+	fake_node_up(&node);
+	for (int i = 0; i < SANDBOXES; i++) {
+		char id[8];
+		snprintf(id, sizeof(id), "s%d", i);
+		assert_int_equal(sandbox_stop(&node.adaptor, id, &BOUND_NONE, NULL), 0);
+	}
+	assert_true(fake_wait_for(&node, table_is_empty));
+	assert_int_equal(fake_count().instances, 0);
+	assert_int_equal(fake_count().most_per_token, 1);
+	fake_node_free(&node);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_many_callers_leave_nothing_and_make_no_second_instance),
+		cmocka_unit_test(test_the_process_may_end_in_the_middle_of_it_all),
+	};
+	int failed = cmocka_run_group_tests_name("adaptor_concurrency", tests, NULL, NULL);
+	notice_free(fake_changed);
+	return failed;
+}
