@@ -8,12 +8,15 @@
  *   stopping,
  *   failed     taken down, where that had not come to its end.
  *
- * Then the pod network loses what belongs to no sandbox. Instances that no record knows are left to the
+ * The pod network loses what belongs to no sandbox, and so does the folder of the agent sockets. Instances that no record knows are left to the
  * housekeeper, who waits for their grace period.
  */
+#include <dirent.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "adaptor/adaptor.h"
 #include "base/cleanup.h"
@@ -76,6 +79,29 @@ void adaptor_reconcile_network(struct adaptor *adaptor)
 	sandbox_all_free(&adaptor->table, all);
 }
 
+static void closedir_ptr(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
+}
+
+/* CreateVM makes the folder before the record: one whose record was never written is empty. */
+static void remove_empty_folders(struct adaptor *adaptor)
+{
+	cleanup(closedir_ptr) DIR *pods = opendir(adaptor->settings->pods_dir);
+	struct dirent *entry;
+	while (pods && (entry = readdir(pods))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		struct sandbox *known = sandbox_find(&adaptor->table, entry->d_name);
+		if (known)
+			sandbox_unref(&adaptor->table, known);
+		else if (unlinkat(dirfd(pods), entry->d_name, AT_REMOVEDIR) == 0)
+			log_info("removed the empty folder of sandbox %s, which has no record",
+				entry->d_name);
+	}
+}
+
 int adaptor_adopt(struct adaptor *adaptor, struct error *err)
 {
 	struct record *records;
@@ -98,6 +124,7 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err)
 		return -1;
 	/* All are in the table before the first is taken down: the rest of the network is theirs. */
 	adaptor_reconcile_network(adaptor);
+	remove_empty_folders(adaptor);
 	struct sandbox **all = sandbox_all(&adaptor->table);
 	for (struct sandbox **s = all; s && *s; s++)
 		adopt_one(adaptor, *s);
