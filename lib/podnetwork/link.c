@@ -231,6 +231,13 @@ static int put_no_autoconf(struct nl_msg *msg)
 
 int link_change(struct netlink *nl, int index, const struct link_change *change)
 {
+	/* Of one message the kernel does "up" first, and the noise would be out. */
+	if (change->up && change->no_ipv6_autoconf) {
+		struct link_change before = *change, after = {.up = true};
+		before.up = false;
+		int failed_before = link_change(nl, index, &before);
+		return failed_before ? failed_before : link_change(nl, index, &after);
+	}
 	struct ifinfomsg header = {
 		.ifi_index = index,
 		.ifi_flags = change->up ? IFF_UP : 0,
