@@ -73,6 +73,8 @@ class World:
 
         for shim in self.shims:
             shim.close()
+            tunnel = leaks.in_pod(shim.pod_netns)
+            assert tunnel == [], f"left in the network namespace of pod {shim.pod}: {tunnel}"
             self.network.remove_pod(shim.pod_netns)
         self.shims = []
         try:

@@ -111,7 +111,9 @@ class Stack:
 
     def start(self, fault: str = "", wait: bool = True) -> "Stack":
         """Starts the adaptor and waits until it answers. fault: the place where it is to kill itself."""
-        environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG") or k.endswith("SAN_OPTIONS")}
+        # NETNS_AGENT: the same tests against another agent.
+        kept = ("PATH", "HOME", "LANG", "NETNS_AGENT")
+        environment = {k: v for k, v in os.environ.items() if k in kept or k.endswith("SAN_OPTIONS")}
         environment.update({k: v for k, v in self.environment.items() if v})
         if fault:
             environment["PEERPOD_FAULT"] = fault

@@ -412,6 +412,15 @@ static int make_instance(struct provider *p, const struct instance_request *requ
 	return start_instance(p, token, record, lock, bound, err);
 }
 
+/* What create answers. Where addresses are ordered to come late, they are not known yet. */
+static int answer(const struct provider *p, const char *token, struct record *record,
+	struct instance *instance, struct error *err)
+{
+	if (p->values->address_delay_ns)
+		record->address_count = 0;
+	return fill_instance(token, record, instance, err);
+}
+
 static int provider_create(struct provider *p, const struct instance_request *request,
 	struct instance *instance, const struct bound *bound, struct error *err)
 {
@@ -426,7 +435,7 @@ static int provider_create(struct provider *p, const struct instance_request *re
 		return -1;
 	if (state_read(dir, token, &record, &failure) == 0) {
 		if (state_process(dir, token, NULL))
-			return fill_instance(token, &record, instance, err);
+			return answer(p, token, &record, instance, err);
 		/* Half made, or its processes have died: begin anew. */
 		if (take_down(p, token, &record, bound, err) < 0)
 			return error_prefix(err, "remove what is left of an earlier attempt");
@@ -447,7 +456,7 @@ static int provider_create(struct provider *p, const struct instance_request *re
 	fault_point("netns-create-done");
 	log_info("netns: instance " ID_PREFIX "%s at %s made in %.1f ms", token,
 		record.addresses[0], (double)(clock_ns() - began) / 1e6);
-	return fill_instance(token, &record, instance, err);
+	return answer(p, token, &record, instance, err);
 }
 
 /* ---- questions ------------------------------------------------------------------------------------------ */
