@@ -21,7 +21,6 @@
 	X(START_ADDRESSES, "start.addresses")                                                      \
 	X(START_RECORD_ADDRESSES, "start.record-addresses")                                        \
 	X(START_NETWORK, "start.network")                                                          \
-	X(START_RECORD_NETWORK, "start.record-network")                                            \
 	X(START_OPEN, "start.open")                                                                \
 	X(START_RECORD_RUNNING, "start.record-running")                                            \
 	X(STOP_RECORD, "stop.record")                                                              \

@@ -45,7 +45,7 @@ static void close_proxy(struct adaptor *adaptor, const struct record *record,
 	cleanup_error why = ERROR_INIT;
 	struct bound soon = bound_within(bound, CLOSE_NS);
 	fault_before(FAULT_STOP_CLOSE);
-	if (record->stage >= STAGE_NETWORK &&
+	if (record->stage >= STAGE_ADDRESSED &&
 		adaptor->world->proxy_ops->close(adaptor->world->proxy, record->sandbox, &soon, &why) < 0)
 		log_warn("take down: close the agent's socket: %s", error_message(&why));
 	fault_after(FAULT_STOP_CLOSE);

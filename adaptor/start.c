@@ -103,6 +103,20 @@ static int create_with_retries(struct start *start, const struct instance_reques
 	}
 }
 
+static size_t count_strings(char *const *list)
+{
+	size_t count = 0;
+	while (list && list[count])
+		count++;
+	return count;
+}
+
+/* The tunnel goes to the second interface where there is one of its own for it. */
+static size_t addresses_needed(const struct record *record)
+{
+	return record->network.dedicated ? 2 : 1;
+}
+
 static int create_instance(struct start *start, struct error *err)
 {
 	struct adaptor *adaptor = start->adaptor;
@@ -124,35 +138,30 @@ static int create_instance(struct start *start, struct error *err)
 	log_info("instance %s created", instance.id);
 	sandbox_set_instance(&adaptor->table, start->sandbox, take_ptr(instance.id));
 	secret_free(&record->user_data);
+	strings_free(record->addresses);
 	record->addresses = take_ptr(instance.addresses);
+	if (count_strings(record->addresses) >= addresses_needed(record))
+		sandbox_reach(&adaptor->table, start->sandbox, STAGE_ADDRESSED);
 	return journal_write(&adaptor->journal, record, FAULT_START_RECORD_INSTANCE, err);
-}
-
-static size_t count_strings(char *const *list)
-{
-	size_t count = 0;
-	while (list && list[count])
-		count++;
-	return count;
 }
 
 static int wait_for_addresses(struct start *start, struct error *err)
 {
 	struct adaptor *adaptor = start->adaptor;
 	struct record *record = &start->sandbox->record;
-	size_t needed = record->network.dedicated ? 2 : 1;
-	if (count_strings(record->addresses) < needed) {
-		cleanup(instance_free) struct instance instance = {0};
-		fault_before(FAULT_START_ADDRESSES);
-		if (adaptor->world->driver->wait_addresses(adaptor->world->provider, record->instance_id,
-			    needed, &instance, &start->bound, err) < 0)
-			return -1;
-		fault_after(FAULT_START_ADDRESSES);
-		if (count_strings(instance.addresses) < needed)
-			return error_set(err, ERROR_INTERNAL, "the driver returned fewer addresses than needed");
-		strings_free(record->addresses);
-		record->addresses = take_ptr(instance.addresses);
-	}
+	size_t needed = addresses_needed(record);
+	if (record->stage >= STAGE_ADDRESSED)
+		return 0; /* the creation told them */
+	cleanup(instance_free) struct instance instance = {0};
+	fault_before(FAULT_START_ADDRESSES);
+	if (adaptor->world->driver->wait_addresses(adaptor->world->provider, record->instance_id, needed,
+		    &instance, &start->bound, err) < 0)
+		return -1;
+	fault_after(FAULT_START_ADDRESSES);
+	if (count_strings(instance.addresses) < needed)
+		return error_set(err, ERROR_INTERNAL, "the driver returned fewer addresses than needed");
+	strings_free(record->addresses);
+	record->addresses = take_ptr(instance.addresses);
 	sandbox_reach(&adaptor->table, start->sandbox, STAGE_ADDRESSED);
 	return journal_write(&adaptor->journal, record, FAULT_START_RECORD_ADDRESSES, err);
 }
@@ -167,8 +176,9 @@ static int set_network_up(struct start *start, struct error *err)
 		    count_strings(record->addresses), err) < 0)
 		return -1;
 	fault_after(FAULT_START_NETWORK);
+	/* No write: whoever undoes a start that knows addresses takes down network and tunnel too. */
 	sandbox_reach(&adaptor->table, start->sandbox, STAGE_NETWORK);
-	return journal_write(&adaptor->journal, record, FAULT_START_RECORD_NETWORK, err);
+	return 0;
 }
 
 static int reach_agent(struct start *start, struct error *err)
