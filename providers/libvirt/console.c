@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "base/buf.h"
+#include "providers/libvirt/console.h"
 #include "providers/libvirt/driver.h"
 #include "providers/libvirt/failure.h"
 #include "providers/libvirt/xml.h"
@@ -82,8 +83,7 @@ static size_t read_volume(struct call *call, const char *path, char *bytes, size
 	return done;
 }
 
-/* Whole lines of printable text: what a guest prints may end on a user's terminal. */
-static char *tidy(const char *bytes, size_t len, bool cut)
+char *console_tidy(const char *bytes, size_t len, bool cut)
 {
 	const char *p = bytes, *end = bytes + len;
 	if (cut) {
@@ -124,5 +124,5 @@ char *driver_console_tail(struct provider *p, const char *id, size_t max, const 
 	size_t len = p->uri.local ? read_local(path, bytes, max) : 0;
 	if (!len)
 		len = read_volume(&call, path, bytes, max);
-	return tidy(bytes, len, len == max);
+	return console_tidy(bytes, len, len == max);
 }

@@ -12,6 +12,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "providers/libvirt/console.h"
 #include "providers/libvirt/driver.h"
 #include "providers/libvirt/failure.h"
 #include "providers/libvirt/iso9660.h"

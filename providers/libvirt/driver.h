@@ -61,11 +61,4 @@ int domain_record(struct call *call, virDomainPtr domain, struct record *record,
 /* Is it running (or paused, which a starting one is)? */
 int domain_active(struct call *call, virDomainPtr domain, bool *active, struct error *err);
 
-/* File of the console's log for a new domain; new string, NULL where there is none. */
-char *console_log_path(const struct provider *p, const char *name);
-/* Deletes the log and its rotated parts, where they are on this machine. */
-void console_log_remove(const struct provider *p, const char *path);
-/* The path that a domain's XML tells; new string, NULL: none. */
-char *console_log_of(const char *domain_xml);
-
 #endif

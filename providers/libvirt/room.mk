@@ -4,3 +4,5 @@ libvirt_src := $(wildcard providers/libvirt/*.c)
 libvirt_pkgs := libvirt libxml-2.0 libcrypto libnl-3.0 libnl-route-3.0
 $(call driver,libvirt,$(libvirt_src),,$(libvirt_pkgs))
 $(call program,provider-tool,tests/tools/provider-tool.c $(provider_loader_src),base,jansson libcrypto,$(loader_ldflags))
+$(call unit_test,libvirt_test,$(libvirt_src) providers/instance.c,base,$(libvirt_pkgs))
+$(call unit_test,libvirt_xml_test,$(libvirt_src) providers/instance.c,base,$(libvirt_pkgs))
