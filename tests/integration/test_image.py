@@ -12,10 +12,10 @@ import pytest
 import conftest
 from peerpod import paths, services, ttrpc
 from tunnel_rig import Certificates
-from vm_rig import PodVM, make_medium, user_data
+from vm_rig import IMAGES, PodVM, make_medium, user_data
 
-LOCAL = paths.ROOT / "build/image/local"
-FULL = paths.ROOT / "build/image/full"
+LOCAL = IMAGES / "local"
+FULL = IMAGES / "full"
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_a_second_build_changes_nothing_and_takes_no_time():
     need_image(LOCAL, "make image")
     before = (LOCAL / "initrd").stat().st_mtime_ns
     subprocess.run(
-        [paths.ROOT / "podvm-image/build", "local"], check=True, timeout=20, cwd=paths.ROOT, env={**os.environ, "BUILD": "build"}
+        [paths.ROOT / "podvm-image/build", "local"], check=True, timeout=20, cwd=paths.ROOT, env={**os.environ, "BUILD": str(IMAGES.parent)}
     )
     assert (LOCAL / "initrd").stat().st_mtime_ns == before
 
@@ -97,8 +97,7 @@ def test_the_local_image_boots_to_an_agent_that_answers(vm, tmp_path, certificat
     with ttrpc.Client(vm.connect()) as client:
         assert services.health(client).Check(timeout=30).status == 1
 
-    stages = vm.stages()
-    told = [what for _, what in stages]
+    told = [what for _, what in vm.stages()]
     expected = [
         r"podvm-init \d", "file systems", r"modules for the network: [1-9]", r"modules for media: [1-9]",
         r"medium /dev/sr0", r"modules for the pod: [1-9]", r"scratch disk /dev/vda", "user-data",
@@ -110,9 +109,6 @@ def test_the_local_image_boots_to_an_agent_that_answers(vm, tmp_path, certificat
         assert found, f"no {pattern!r} after {told[: position + 1]} in {told}"
         position = found[0]
     assert any(re.match(r"network 10\.0\.2\.15/24 on eth0", what) for what in told)
-    seconds = [s for s, _ in stages if _ != "network"]
-    assert seconds[0] < seconds[-1] < 60
-    print(f"forwarder started {seconds[-1]} s after power-on")
 
 
 def test_user_data_from_the_firmware(vm, tmp_path, certificates):
@@ -137,7 +133,7 @@ def test_an_address_from_the_kernel_command_line(vm, tmp_path, certificates):
 
 
 def test_bad_user_data_ends_the_machine_and_says_why(vm, tmp_path):
-    vm.start(medium=make_medium(tmp_path, "#cloud-config\n\nwrite_files: nothing\n"), more=["-no-shutdown"][:0])
+    vm.start(medium=make_medium(tmp_path, "#cloud-config\n\nwrite_files: nothing\n"))
     vm.wait_line("power off", 240)
     assert "podvm-init" in vm.text() and "the pod VM has no usable user data" in vm.text()
     assert vm.wait_end() == 0

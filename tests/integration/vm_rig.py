@@ -8,6 +8,7 @@ Its network is QEMU's own (slirp): a port of this machine's loopback leads to th
 """
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -16,7 +17,11 @@ import ssl
 import subprocess
 import time
 
+from peerpod import paths
 from tunnel_rig import NAME, Certificates, free_port
+
+# Images are built by `make image` with the plain programs, whichever programs are under test.
+IMAGES = pathlib.Path(os.environ.get("PEERPOD_IMAGES") or paths.ROOT / "build/image")
 
 STAGE = re.compile(r"podvm-init: (\d+\.\d{3}) s (.*)")
 
