@@ -8,3 +8,10 @@ vsock_forwarder := $(addprefix vsock-proxy/,door.c sessions.c agent_link.c rules
 
 $(call program,agent-proxy,vsock-proxy/agent-proxy.c $(vsock_relay) $(vsock_proxy),ttrpc tls proto,libevent_core)
 $(call program,agent-protocol-forwarder,vsock-proxy/forwarder.c $(vsock_relay) $(vsock_forwarder),ttrpc tls proto apf podnetwork,libevent_core)
+
+vsock_core := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c)
+$(call unit_test,session_test,tests/unit/memory_conn.c $(vsock_core),ttrpc tls,libevent_core)
+$(call unit_test,calls_test,vsock-proxy/calls.c,base)
+$(call unit_test,rules_test,$(addprefix vsock-proxy/,rules.c rules_proxy.c rules_forwarder.c splice.c),ttrpc proto)
+$(call fuzz_target,relay_rewrite,$(addprefix vsock-proxy/,rules.c rules_proxy.c rules_forwarder.c splice.c),ttrpc)
+$(call fuzz_target,session_frame,tests/unit/memory_conn.c $(vsock_core),ttrpc tls,libevent_core)
