@@ -10,15 +10,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <linux/magic.h>
 #include <unistd.h>
 
@@ -45,26 +41,6 @@ static char *look_up(const char *name)
 	return NULL;
 }
 
-/*
- * pivot_root(2) fails where the root is no mount of its own (a chroot, an initial ramfs), and nothing
- * but trying tells reliably. The try happens in a mount namespace of its own, in a child.
- */
-static bool pivot_works(const char *folder)
-{
-	pid_t pid = fork();
-	if (pid == 0) {
-		bool works = unshare(CLONE_NEWNS) == 0 &&
-			     (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 || errno == EINVAL) &&
-			     mount("none", folder, "tmpfs", 0, "size=64k") == 0 && chdir(folder) == 0 &&
-			     syscall(SYS_pivot_root, ".", ".") == 0;
-		_exit(works ? 0 : 1);
-	}
-	int status = 1;
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status == 0;
-}
-
 static bool cgroups_are_version_2(void)
 {
 	struct statfs fs;
@@ -81,9 +57,12 @@ int crun_find(struct crun *crun, const char *name, const char *state_dir, struct
 		return error_set_errno(err, ENOMEM, "crun");
 	if (dir_make(crun->root, 0700, err) < 0 || dir_make(crun->logs, 0700, err) < 0)
 		return -1;
-	crun->no_pivot = !pivot_works(crun->logs);
+	enum pivot_need need = launch_probe_pivot(crun->logs);
+	crun->own_root = need == PIVOT_NEEDS_OWN_ROOT;
+	crun->no_pivot = need == PIVOT_IMPOSSIBLE;
 	crun->hide_cgroups = !cgroups_are_version_2() && access("/sys/fs/cgroup", F_OK) == 0;
-	log_info("crun is %s%s%s", crun->program,
+	log_info("crun is %s%s%s%s", crun->program,
+		crun->own_root ? "; it gets a root of its own, ours is a changed one" : "",
 		crun->no_pivot ? "; pivot_root does not work here, doing without" : "",
 		crun->hide_cgroups ? "; it does not get to see this machine's version 1 cgroups" : "");
 	return 0;
@@ -152,6 +131,7 @@ static int run(const struct crun *crun, struct command *command, const char *ver
 		.argv = command->argv,
 		.stdio = {-1, -1, -1},
 		.cgroups = stdio ? stdio->cgroups : NULL,
+		.own_root = crun->own_root,
 		.hide_cgroups = crun->hide_cgroups,
 	};
 	if (stdio)

@@ -11,6 +11,7 @@ struct crun {
 	char *program;	   /* absolute path */
 	char *root;	   /* where crun keeps its state */
 	char *logs;	   /* a folder for the logs of single commands */
+	bool own_root;	   /* see launch.h */
 	bool no_pivot;	   /* pivot_root(2) does not work here */
 	bool hide_cgroups; /* crun refuses the cgroups of this machine; ours do without its help */
 };

@@ -12,12 +12,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -134,39 +132,6 @@ static void list(struct child *child, pid_t pid)
 	pthread_cond_signal(&have_children);
 }
 
-/* ---- the new process, until it is another program: system calls only ----------------------- */
-
-static int become(const struct launch *launch)
-{
-	sigset_t none;
-	sigemptyset(&none);
-	setsid();
-	for (const char *const *file = launch->cgroups; file && *file; file++) {
-		int fd = open(*file, O_WRONLY | O_CLOEXEC);
-		if (fd < 0 || write(fd, "0", 1) < 0)
-			return errno;
-		close(fd);
-	}
-	if (launch->hide_cgroups) {
-		/* Private first: the mount must not spread to where it would hide them from others. */
-		if (unshare(CLONE_NEWNS) < 0 ||
-			mount(NULL, "/sys/fs/cgroup", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-			mount("none", "/sys/fs/cgroup", "tmpfs", MS_RDONLY, "size=0,nr_inodes=1") < 0)
-			return errno;
-	}
-	for (int i = 0; i < 3; i++) {
-		int fd = launch->stdio[i];
-		if (fd < 0)
-			fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-		if (fd < 0 || dup2(fd, i) < 0)
-			return errno;
-	}
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	signal(SIGPIPE, SIG_DFL);
-	execv(launch->argv[0], (char *const *)launch->argv);
-	return errno;
-}
-
 int child_start(struct child *child, const struct launch *launch, struct error *err)
 {
 	int report[2];
@@ -176,7 +141,7 @@ int child_start(struct child *child, const struct launch *launch, struct error *
 	pthread_mutex_lock(&lock);
 	pid_t pid = fork();
 	if (pid == 0) {
-		int errnum = become(launch);
+		int errnum = launch_become(launch);
 		ssize_t ignored = write(report[1], &errnum, sizeof(errnum));
 		_exit(ignored ? 127 : 126);
 	}

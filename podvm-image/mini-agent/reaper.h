@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 #include "base/bound.h"
+#include "launch.h"
 
 struct child {
 	struct child *next; /* private */
@@ -19,14 +20,6 @@ struct child {
 	bool claimed; /* private: is listed */
 	bool exited;
 	int status; /* as a shell says it: 0-255, 128 + signal */
-};
-
-/* How a program is started. */
-struct launch {
-	const char *const *argv;     /* argv[0]: an absolute path */
-	int stdio[3];		     /* -1: /dev/null */
-	const char *const *cgroups;  /* files cgroup.procs to join; NULL-terminated, or NULL */
-	bool hide_cgroups;	     /* an empty /sys/fs/cgroup for it */
 };
 
 /* Once, before any other thread starts children. */
