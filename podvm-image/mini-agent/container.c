@@ -378,8 +378,8 @@ pid_t container_pid(struct container *c)
 	return first && !child_exited(&first->child, NULL) ? first->child.pid : 0;
 }
 
-/* The first process of a PID namespace never gets a signal that it neither handles nor waits for. */
-static bool minds(pid_t pid, int number)
+/* The first process of a PID namespace never gets a signal that it has no handler for. */
+static bool handles(pid_t pid, int number)
 {
 	char path[64];
 	cleanup(buf_free) struct buf text = BUF_INIT;
@@ -387,13 +387,9 @@ static bool minds(pid_t pid, int number)
 	if (file_read(path, 65536, &text, NULL) < 0)
 		return true;
 	unsigned long long mask = 1ULL << (number - 1);
-	static const char *const keys[] = {"\nSigCgt:", "\nSigBlk:"};
-	for (size_t i = 0; i < array_size(keys); i++) {
-		const char *line = strstr(buf_text(&text), keys[i]);
-		if (line && (strtoull(line + strlen(keys[i]), NULL, 16) & mask))
-			return true;
-	}
-	return false;
+	static const char key[] = "\nSigCgt:";
+	const char *line = strstr(buf_text(&text), key);
+	return line && (strtoull(line + strlen(key), NULL, 16) & mask);
 }
 
 int container_signal(struct container *c, struct process *process, bool whole, int number,
@@ -402,7 +398,7 @@ int container_signal(struct container *c, struct process *process, bool whole, i
 	if (number < 1 || number > 64)
 		return error_set(err, ERROR_INVALID, "%d is not a signal", number);
 	pid_t pid = process->child.pid;
-	if (number == SIGTERM && !strcmp(process->exec_id, c->id) && !minds(pid, SIGTERM)) {
+	if (number == SIGTERM && !strcmp(process->exec_id, c->id) && !handles(pid, SIGTERM)) {
 		log_debug("container %s does not handle SIGTERM: SIGKILL instead", c->id);
 		number = SIGKILL;
 	}

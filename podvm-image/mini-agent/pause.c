@@ -2,9 +2,9 @@
 /*
  * pause.c - the process of a sandbox container: it holds the pod's namespaces and reaps orphans
  *
- * Built without a C library, as one small static program that mini-agent carries inside itself. Signals
- * stay blocked and are waited for: the first process of a PID namespace gets no signal that it neither
- * blocks nor handles. SIGTERM and SIGINT end it, SIGCHLD makes it reap.
+ * Built without a C library, as one small static program that mini-agent carries inside itself. SIGTERM
+ * and SIGINT end it; they need handlers, because the first process of a PID namespace gets no signal
+ * without one. Ended children vanish by themselves where SIGCHLD is ignored.
  */
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -12,8 +12,17 @@
 #define SIGNAL_INT 2
 #define SIGNAL_TERM 15
 #define SIGNAL_CHLD 17
-#define SIGNAL_BIT(n) (1UL << ((n)-1))
-#define WAIT_NO_HANG 1
+#define IGNORE ((void (*)(int))1)
+/* Some processors insist on a function that returns from handlers, though ours never return. */
+#define HAS_RESTORER 0x04000000UL
+
+/* As the kernel has it. */
+struct kernel_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	unsigned long mask;
+};
 
 static long call4(long number, long a, long b, long c, long d)
 {
@@ -46,19 +55,30 @@ static long call4(long number, long a, long b, long c, long d)
 #endif
 }
 
+static void end(int number)
+{
+	(void)number;
+	call4(SYS_exit_group, 0, 0, 0, 0);
+}
+
+static void never(void)
+{
+	end(0);
+}
+
+static void handle(int number, void (*handler)(int))
+{
+	struct kernel_sigaction action = {handler, HAS_RESTORER, never, 0};
+	call4(SYS_rt_sigaction, number, (long)&action, 0, sizeof(action.mask));
+}
+
 void _start(void);
 
 void _start(void)
 {
-	static const unsigned long signals =
-		SIGNAL_BIT(SIGNAL_INT) | SIGNAL_BIT(SIGNAL_TERM) | SIGNAL_BIT(SIGNAL_CHLD);
-	call4(SYS_rt_sigprocmask, 0, (long)&signals, 0, sizeof(signals));
-	for (;;) {
-		long number = call4(SYS_rt_sigtimedwait, (long)&signals, 0, 0, sizeof(signals));
-		if (number == SIGNAL_CHLD)
-			while (call4(SYS_wait4, -1, 0, WAIT_NO_HANG, 0) > 0)
-				;
-		else if (number > 0)
-			call4(SYS_exit_group, 0, 0, 0, 0);
-	}
+	handle(SIGNAL_TERM, end);
+	handle(SIGNAL_INT, end);
+	handle(SIGNAL_CHLD, IGNORE);
+	for (;;)
+		call4(SYS_ppoll, 0, 0, 0, 0);
 }
