@@ -15,3 +15,6 @@ $(call unit_test,calls_test,vsock-proxy/calls.c,base)
 $(call unit_test,rules_test,$(addprefix vsock-proxy/,rules.c rules_proxy.c rules_forwarder.c splice.c),ttrpc proto)
 $(call fuzz_target,relay_rewrite,$(addprefix vsock-proxy/,rules.c rules_proxy.c rules_forwarder.c splice.c),ttrpc)
 $(call fuzz_target,session_frame,tests/unit/memory_conn.c $(vsock_core),ttrpc tls,libevent_core)
+
+# What the tunnel costs: prints JSON. `make bench` runs it.
+$(call program,tunnel-bench,tests/bench/tunnel.c tests/bench/agent.c tests/bench/raw_tls.c,ttrpc tls proto)

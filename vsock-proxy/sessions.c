@@ -8,8 +8,9 @@
  * Attach and is a plain front that ends with its connection.
  *
  * Bounds: a session without a connection is kept for a while (10 min) and as long as its answers fit into
- * the log of its port; there are few sessions, and a new one of the same certificate takes the place of one
- * that is away: its proxy has been restarted and will not ask for the old one again.
+ * the log of its port; there are no more sessions than there may be tunnels, and a new one of the same
+ * certificate takes the place of one that is away: its proxy has been restarted and will not ask for
+ * the old one again.
  */
 #include "vsock-proxy/forwarder.h"
 
@@ -20,8 +21,6 @@
 #include "base/log.h"
 #include "proto/session.pb-c.h"
 #include "ttrpc/message.h"
-
-#define SESSIONS_MAX 8
 
 static struct tunnel_end *end_of(const struct front *front)
 {
@@ -116,7 +115,7 @@ static bool make_room(struct forwarder *f, const struct tunnel_end *newcomer)
 			(!longest || end->away_since_ns < end_of(longest)->away_since_ns))
 			longest = front;
 	}
-	if (count < SESSIONS_MAX)
+	if (count < f->door.max_connections)
 		return true;
 	if (!longest)
 		return false;
