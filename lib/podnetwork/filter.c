@@ -3,11 +3,14 @@
 #include "podnetwork/filter.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <nftables/libnftables.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/file.h>
 #include "base/buf.h"
 #include "base/json.h"
+#include "podnetwork/netns.h"
 
 #define COMMENT_MAX 128     /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
 #define COMMAND_ATTEMPTS 5  /* others change the rule set at the same time */
@@ -15,7 +18,40 @@
 /* Bit 96 of the UDP datagram: 8 bytes UDP header, 4 bytes VXLAN flags; then 24 bits of VNI. */
 #define VNI "@th,96,24"
 
+/*
+ * What is decided from a listing must still be so when it is done: one at a time, in this process (the
+ * mutex) and in this netns (a lock on the namespace's own file, which ends with its holder).
+ */
+struct hold {
+	int netns; /* -1: not held */
+};
+
 static pthread_mutex_t nft_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void release(struct hold *hold)
+{
+	if (hold->netns < 0)
+		return;
+	close(hold->netns);
+	pthread_mutex_unlock(&nft_lock);
+}
+
+static struct hold hold_table(struct error *err)
+{
+	struct hold hold = {netns_open_own(err)};
+	if (hold.netns < 0)
+		return hold;
+	pthread_mutex_lock(&nft_lock);
+	while (flock(hold.netns, LOCK_EX) < 0) {
+		if (errno == EINTR)
+			continue;
+		error_set_errno(err, errno, "lock the network namespace");
+		release(&hold);
+		hold.netns = -1;
+		break;
+	}
+	return hold;
+}
 
 static void free_context(struct nft_ctx **context)
 {
@@ -23,17 +59,10 @@ static void free_context(struct nft_ctx **context)
 		nft_ctx_free(*context);
 }
 
-static void unlock(pthread_mutex_t **lock)
-{
-	pthread_mutex_unlock(*lock);
-}
-
 /* *gone is set, where it is not NULL, when what was named is not there. */
 static int run(const char *commands, unsigned int flags, struct buf *output, bool *gone,
 	struct error *err)
 {
-	cleanup(unlock) pthread_mutex_t *held = &nft_lock;
-	pthread_mutex_lock(held);
 	for (int attempt = 1;; attempt++) {
 		cleanup(free_context) struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
 		if (!context)
@@ -59,6 +88,8 @@ static int run(const char *commands, unsigned int flags, struct buf *output, boo
 		error_set(err, ERROR_INTERNAL, "nftables table inet peerpod: %.*s", first_line, why);
 		if (strstr(why, "not permitted"))
 			error_append(err, "; CAP_NET_ADMIN is needed");
+		else if (strstr(why, "not supported") || strstr(why, "No such file"))
+			error_append(err, "; kernel modules nf_tables and nft_ct are needed");
 		return -1;
 	}
 }
@@ -100,12 +131,16 @@ static bool read_element(const json_t *entry, const char *set, struct element *e
 	return json_array_size(key) == 3 && element->address;
 }
 
-/* Appends "delete element" commands for what doomed(element) says. No table: nothing to do. */
+/*
+ * Appends "delete element" commands for what doomed(element) says; *left counts the others. No table:
+ * nothing to do, and *left is SIZE_MAX.
+ */
 static int delete_elements(bool (*doomed)(const struct element *element, const void *arg),
-	const void *arg, struct buf *commands, struct error *err)
+	const void *arg, struct buf *commands, size_t *left, struct error *err)
 {
 	cleanup(buf_free) struct buf listing = BUF_INIT;
 	bool gone = false;
+	*left = SIZE_MAX;
 	/* "-n": ports and numbers as numbers. */
 	if (run("list table inet peerpod",
 		    NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL | NFT_CTX_OUTPUT_STATELESS, &listing,
@@ -117,6 +152,7 @@ static int delete_elements(bool (*doomed)(const struct element *element, const v
 		json_parse("nftables' listing", buf_text(&listing), listing.len, LISTING_MAX, false, err);
 	if (!root)
 		return -1;
+	*left = 0;
 	size_t i, n;
 	json_t *object, *entry;
 	json_array_foreach(json_object_get(root, "nftables"), i, object) {
@@ -126,7 +162,11 @@ static int delete_elements(bool (*doomed)(const struct element *element, const v
 			continue;
 		json_array_foreach(json_object_get(set, "elem"), n, entry) {
 			struct element element;
-			if (read_element(entry, name, &element) && doomed(&element, arg))
+			if (!read_element(entry, name, &element))
+				continue;
+			if (!doomed(&element, arg))
+				++*left;
+			else
 				buf_printf(commands, "delete element inet peerpod %s { %s . %lld . %lld }\n", name,
 					element.address, (long long)element.port, (long long)element.vni);
 		}
@@ -180,6 +220,16 @@ static void write_rules(struct buf *out, uint16_t port, uint32_t vni_min)
 		port, port, port, port, port);
 }
 
+int filter_prepare(uint16_t port, uint32_t vni_min, struct error *err)
+{
+	cleanup(buf_free) struct buf commands = BUF_INIT;
+	cleanup(release) struct hold hold = hold_table(err);
+	if (hold.netns < 0)
+		return -1;
+	write_rules(&commands, port, vni_min);
+	return apply(&commands, err);
+}
+
 static bool superseded(const struct element *element, const void *arg)
 {
 	const struct filter_tunnel *tunnel = arg;
@@ -195,12 +245,32 @@ int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"sandbox id \"%.40s\": letters, digits and -_.: only, at most %d", tunnel->sandbox,
 			COMMENT_MAX);
+	cleanup(release) struct hold hold = hold_table(err);
+	size_t left;
+	if (hold.netns < 0)
+		return -1;
 	write_rules(&commands, tunnel->port, tunnel->vni_min);
-	if (delete_elements(superseded, tunnel, &commands, err))
+	if (delete_elements(superseded, tunnel, &commands, &left, err))
 		return -1;
 	buf_printf(&commands, "add element inet peerpod %s { %s . %u . %u comment \"%s\" }\n",
 		tunnel->remote.family == AF_INET6 ? "tun6" : "tun4",
 		ip_address_format(&tunnel->remote, remote), tunnel->port, tunnel->vni, tunnel->sandbox);
+	return apply(&commands, err);
+}
+
+/* The last tunnel takes the table with it. */
+static int remove_elements(bool (*doomed)(const struct element *element, const void *arg),
+	const void *arg, struct error *err)
+{
+	cleanup(buf_free) struct buf commands = BUF_INIT;
+	cleanup(release) struct hold hold = hold_table(err);
+	size_t left;
+	if (hold.netns < 0 || delete_elements(doomed, arg, &commands, &left, err))
+		return -1;
+	if (left == 0) {
+		buf_consume(&commands, commands.len);
+		buf_append_text(&commands, "delete table inet peerpod\n");
+	}
 	return apply(&commands, err);
 }
 
@@ -211,10 +281,7 @@ static bool of_sandbox(const struct element *element, const void *arg)
 
 int filter_forbid(const char *sandbox, struct error *err)
 {
-	cleanup(buf_free) struct buf commands = BUF_INIT;
-	if (delete_elements(of_sandbox, sandbox, &commands, err))
-		return -1;
-	return apply(&commands, err);
+	return remove_elements(of_sandbox, sandbox, err);
 }
 
 struct sweep {
@@ -232,9 +299,6 @@ static bool swept(const struct element *element, const void *arg)
 int filter_sweep(uint16_t port, bool (*keep)(const char *sandbox, void *arg), void *arg,
 	struct error *err)
 {
-	cleanup(buf_free) struct buf commands = BUF_INIT;
 	const struct sweep sweep = {port, keep, arg};
-	if (delete_elements(swept, &sweep, &commands, err))
-		return -1;
-	return apply(&commands, err);
+	return remove_elements(swept, &sweep, err);
 }

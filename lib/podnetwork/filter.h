@@ -6,9 +6,10 @@
  * The table lets in only packets whose (source address, port, VNI) is that of a tunnel of ours, drops
  * the others in our range of VNIs, leaves other users of the port alone, and keeps our packets
  * out of connection tracking. The rules are fixed; a tunnel is one element in a set, with the
- * sandbox id as its comment. Everything changes in single transactions.
+ * sandbox id as its comment. Everything changes in single transactions. The last tunnel takes the table with it.
  *
- * Acts on the netns of the calling thread. Calls are serialized: libnftables is not safe for threads.
+ * Acts on the netns of the calling thread. Calls are serialized: libnftables is not safe for threads, and
+ * other processes may work on the same table.
  */
 #ifndef PEERPOD_PODNETWORK_FILTER_H
 #define PEERPOD_PODNETWORK_FILTER_H
@@ -23,6 +24,9 @@ struct filter_tunnel {
 	uint32_t vni_min; /* below this the port's packets are somebody else's */
 	uint16_t port;
 };
+
+/* Ensures table and rules: what belongs to no tunnel is dropped from now on. */
+int filter_prepare(uint16_t port, uint32_t vni_min, struct error *err);
 
 /* Ensures table, rules and this tunnel's element; older elements of the same sandbox or VNI go. */
 int filter_allow(const struct filter_tunnel *tunnel, struct error *err);

@@ -423,11 +423,12 @@ static int reserve(struct netlink *root, struct netlink *pod,
 	struct link link;
 	if (reservation_make(root, pod, &wanted, &link, err))
 		return -1;
-	if (reservation_check_port(pod, &link, err)) {
+	if (filter_prepare(link.port, settings->vxlan_min_id, err) ||
+		reservation_raise(pod, &link, err)) {
 		link_delete(pod, link.index);
 		return -1;
 	}
-	fault_point("podnet-port-checked");
+	fault_point("podnet-port-held");
 	network->vxlan_port = link.port;
 	network->vxlan_id = link.vni;
 	network->index = (int64_t)link.vni - settings->vxlan_min_id;

@@ -108,8 +108,8 @@ struct podnetwork_worker_settings {
 };
 
 /*
- * Reads the pod netns and reserves a VNI in it (device vxlan1, down, without a remote, alias
- * "peerpod:<sandbox>"). Run again for the same sandbox it finds its reservation. Errors name the netns
+ * Reads the pod netns and reserves a VNI in it (device vxlan1, without a remote, alias
+ * "peerpod:<sandbox>") and the UDP port. Run again for the same sandbox it finds its reservation. Errors name the netns
  * path and what to do.
  */
 int podnetwork_inspect(const struct podnetwork_worker_settings *settings, struct podnetwork *network,

@@ -202,14 +202,9 @@ int vxlan_up_error(const struct netlink *nl, int errnum, uint16_t port, struct e
 				 "allow it in firewalls");
 }
 
-int reservation_check_port(struct netlink *pod, const struct link *link, struct error *err)
+int reservation_raise(struct netlink *pod, const struct link *link, struct error *err)
 {
-	if (link->flags & IFF_UP)
-		return 0;
-	const struct link_change up = {.up = true}, down = {.down = true};
-	int errnum = link_change(pod, link->index, &up);
-	if (errnum)
-		return vxlan_up_error(pod, errnum, link->port, err);
-	errnum = link_change(pod, link->index, &down);
-	return errnum ? netlink_error(pod, errnum, err, "lower " TUNNEL_NAME) : 0;
+	const struct link_change up = {.up = true};
+	int errnum = link->flags & IFF_UP ? 0 : link_change(pod, link->index, &up);
+	return errnum ? vxlan_up_error(pod, errnum, link->port, err) : 0;
 }

@@ -42,8 +42,12 @@ int reservation_make(struct netlink *root, struct netlink *pod, const struct res
 int reservation_make_exact(struct netlink *root, struct netlink *pod,
 	const struct reservation *wanted, uint32_t vni, struct link *link, struct error *err);
 
-/* Raises the device and lowers it again: is the port free? The error names the port. */
-int reservation_check_port(struct netlink *pod, const struct link *link, struct error *err);
+/*
+ * Raises the device, which opens the UDP port: a clash is found, and the port held, before a VM is paid
+ * for. Without a remote it sends nothing; the filter must be there first. It is not lowered again: that
+ * waits for all CPUs to pass, 10 ms in which no other link of the node can change.
+ */
+int reservation_raise(struct netlink *pod, const struct link *link, struct error *err);
 
 /* The error of raising a VXLAN device. */
 int vxlan_up_error(const struct netlink *nl, int errnum, uint16_t port, struct error *err);

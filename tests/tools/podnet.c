@@ -4,10 +4,11 @@
  *
  * podnet-tool <verb> [options]; networks are read from and written to files as the JSON of apf.json's
  * "pod-network". Failures print the error to standard error and exit with 1. The verb "cycle" does
- * inspect, setup and teardown -count times in one process and prints the number of open descriptors
- * before and after.
+ * inspect, setup and teardown -count times in one process, with one thread for each path in -netns, and
+ * prints the number of open descriptors before and after.
  */
 #include <dirent.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -146,21 +147,54 @@ static int count_descriptors(void)
 	return count;
 }
 
+struct cycle {
+	struct podnetwork_worker_settings settings;
+	char *const *ips;
+	size_t ip_count;
+	int64_t count;
+	struct error err;
+	pthread_t thread;
+};
+
+static void *run_cycle(void *arg)
+{
+	struct cycle *cycle = arg;
+	for (int64_t i = 0; i < cycle->count; i++) {
+		cleanup(podnetwork_free) struct podnetwork network = {0};
+		if (podnetwork_inspect(&cycle->settings, &network, &cycle->err) ||
+			podnetwork_worker_setup(&cycle->settings, &network, cycle->ips, cycle->ip_count,
+				&cycle->err) ||
+			podnetwork_worker_teardown(&cycle->settings, &network, &cycle->err))
+			break;
+	}
+	return NULL;
+}
+
 static int cycle(const struct podnetwork_worker_settings *settings, struct podnetwork *network,
 	const struct arguments *args, struct error *err)
 {
-	char *ips[LIST_MAX + 1];
-	size_t count = split(args->instance_ips, ips);
+	(void)network;
+	char *ips[LIST_MAX + 1], *paths[LIST_MAX + 1];
+	static struct cycle cycles[LIST_MAX];
+	static char names[LIST_MAX][32];
+	size_t ip_count = split(args->instance_ips, ips), count = split(args->netns, paths);
 	int before = count_descriptors();
-	for (int64_t i = 0; i < args->count; i++) {
-		podnetwork_free(network);
-		if (podnetwork_inspect(settings, network, err) ||
-			podnetwork_worker_setup(settings, network, ips, count, err) ||
-			podnetwork_worker_teardown(settings, network, err))
-			return -1;
+	for (size_t i = 0; i < count; i++) {
+		snprintf(names[i], sizeof(names[i]), "cycle-%zu", i);
+		cycles[i] = (struct cycle){*settings, ips, ip_count, args->count};
+		cycles[i].settings.netns_path = paths[i];
+		cycles[i].settings.sandbox = names[i];
+		if (pthread_create(&cycles[i].thread, NULL, run_cycle, &cycles[i]))
+			return error_set(err, ERROR_CAPACITY, "no thread");
+	}
+	int result = 0;
+	for (size_t i = 0; i < count; i++) {
+		pthread_join(cycles[i].thread, NULL);
+		if (cycles[i].err.kind != ERROR_NONE)
+			result = error_move(err, &cycles[i].err);
 	}
 	printf("%d %d\n", before, count_descriptors());
-	return 0;
+	return result;
 }
 
 static const struct {
