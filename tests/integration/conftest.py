@@ -51,7 +51,7 @@ class World:
         return self
 
     def picture(self) -> leaks.Picture:
-        return self.stack.picture()
+        return self.stack.picture(netns=self.prefix)
 
     def shim(self, name: str = "web", **more):
         """A pod network namespace and the shim for it."""
@@ -73,8 +73,8 @@ class World:
 
         for shim in self.shims:
             shim.close()
-            tunnel = leaks.in_pod(shim.pod_netns)
-            assert tunnel == [], f"left in the network namespace of pod {shim.pod}: {tunnel}"
+            pod = shim.pod_netns
+            wait_until(lambda: not leaks.in_pod(pod), timeout, f"no tunnel device is left in {pod.path}")
             self.network.remove_pod(shim.pod_netns)
         self.shims = []
         try:

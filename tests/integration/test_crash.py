@@ -92,7 +92,8 @@ def test_killed_between_made_and_recorded_nothing_leaks_without_a_stop(make_worl
 
 @pytest.mark.parametrize("fault", faults("stop.") + DRIVER_FAULTS[3:])
 def test_killed_in_stop_vm_the_deletion_is_finished_later(make_world, fault):
-    world = make_world().start()
+    # Killed before it could note that it was asked: then it is the shim's absence that tells.
+    world = make_world(options=["-shim-grace=1s"]).start()
     world.stack.stop()
     world.start(fault=fault)
     shim = world.pod()

@@ -46,7 +46,7 @@ class LibvirtWorld:
         self.shims: list = []
 
     def picture(self) -> leaks.Picture:
-        return self.stack.picture(uri=self.backend.values["LIBVIRT_URI"], pool=self.backend.values["LIBVIRT_POOL"])
+        return self.stack.picture(uri=self.backend.values["LIBVIRT_URI"], pool=self.backend.values["LIBVIRT_POOL"], netns=self.backend.name)
 
     def shim(self, name="web"):
         pod = self.network.add_pod(name)
@@ -63,7 +63,8 @@ class LibvirtWorld:
     def nothing_left(self) -> None:
         for shim in self.shims:
             shim.close()
-            assert leaks.in_pod(shim.pod_netns) == []
+            pod = shim.pod_netns
+            wait_until(lambda: not leaks.in_pod(pod), 30, f"no tunnel device is left in {pod.path}")
             self.network.remove_pod(shim.pod_netns)
         self.shims = []
 

@@ -67,26 +67,24 @@ def _virsh(uri: str, *arguments: str) -> set:
 
 
 def in_pod(pod) -> list:
-    """What the tunnel has left in a pod's network namespace: links, and queueing on eth0."""
-    links = {link["ifname"] for link in json.loads(pod.ip("-j", "link", "show"))} - {"lo", "eth0"}
-    ingress = [q["kind"] for q in json.loads(_tc(pod)) if q["kind"] in ("ingress", "clsact")]
-    return sorted(links) + ingress
-
-
-def _tc(pod) -> str:
-    return cni.run("tc", "-n", pod.name, "-j", "qdisc", "show", "dev", "eth0") or "[]"
+    """What the tunnel has left in a pod's network namespace. (The redirect on eth0 stays, without a target: until the
+    namespace goes, it drops what comes in, so that the worker never answers in the pod's name.)"""
+    return sorted({link["ifname"] for link in json.loads(pod.ip("-j", "link", "show"))} - {"lo", "eth0"})
 
 
 class Picture:
     """What is there now. folders: those of the stack, whose files count; keep: parts of names of files that may
-    appear (logs, the node's CA)."""
+    appear (logs, the node's CA). netns: how the names of its network namespaces begin; log: its log, which names
+    its instances: so that stacks side by side do not see each other's."""
 
-    def __init__(self, worker, folders=(), keep=(), uri: Optional[str] = None, pool: str = "", commands=()):
+    def __init__(
+        self, worker, folders=(), keep=(), uri: Optional[str] = None, pool: str = "", commands=(), netns="", log=None
+    ):
         self.parts = {
             "link": _links(worker),
             "nft": _nft(worker) if shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin") else set(),
-            "network namespace": {p.name for p in cni.NETNS_FOLDER.glob("*")} if cni.NETNS_FOLDER.exists() else set(),
-            "cgroup": _cgroups(),
+            "network namespace": {p.name for p in cni.NETNS_FOLDER.glob(f"{netns}*")},
+            "cgroup": {g for g in _cgroups() if log is None or g.rpartition("-")[2] in log},
             "process": _processes([str(c) for c in commands]),
         }
         files = set()

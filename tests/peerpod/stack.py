@@ -285,9 +285,9 @@ class Stack:
 
     def picture(self, **more) -> leaks.Picture:
         """What exists now, for a comparison; logs and what a stack keeps for its life are left out."""
-        keep = [".log", "/tls/", "hypervisor.sock", "agent-proxy", "/lock", "/addresses", "cluster", "/state/"]
+        keep = [".log", "/tls/", "hypervisor.sock", "agent-proxy", "/lock", "/addresses", "cluster"]
         folders = [self.pods_dir, self.state_dir / "sandboxes", self.netns_state]
-        return leaks.Picture(self.worker, folders, keep[:-1], commands=[str(self.netns_state)], **more)
+        return leaks.Picture(self.worker, folders, keep, commands=[str(self.netns_state)], log=self.log(), **more)
 
 
 class _Connected:
