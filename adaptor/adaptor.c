@@ -11,8 +11,8 @@
 #include "base/base64.h"
 #include "base/cleanup.h"
 
-int adaptor_init(struct adaptor *adaptor, const struct settings *settings, const struct world *world,
-	struct error *err)
+int adaptor_init(struct adaptor *adaptor, const struct settings *settings,
+	const struct world *world, struct error *err)
 {
 	*adaptor = (struct adaptor){.settings = settings, .world = world, .journal = {.lock = -1}};
 	pthread_mutex_init(&adaptor->workers_lock, NULL);

@@ -42,12 +42,11 @@ struct adaptor {
 	pthread_mutex_t workers_lock;
 	unsigned workers; /* threads at work, under workers_lock */
 	struct notice *workers_changed;
-
 };
 
 /* Opens the journal and the node's identity. World and settings outlive the adaptor. */
-int adaptor_init(struct adaptor *adaptor, const struct settings *settings, const struct world *world,
-	struct error *err);
+int adaptor_init(struct adaptor *adaptor, const struct settings *settings,
+	const struct world *world, struct error *err);
 
 /* Fires `stopping`; fires `quit` when workers have not ended by themselves after grace_ns; waits for them. */
 void adaptor_finish(struct adaptor *adaptor, uint64_t grace_ns);

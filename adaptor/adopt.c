@@ -26,7 +26,7 @@ static bool netns_is_the_same(const struct record *record)
 {
 	struct stat st;
 	return stat(record->netns_path, &st) == 0 && (int64_t)st.st_dev == record->netns_device &&
-		(int64_t)st.st_ino == record->netns_inode;
+	       (int64_t)st.st_ino == record->netns_inode;
 }
 
 static void adopt_one(struct adaptor *adaptor, struct sandbox *sandbox)
@@ -39,7 +39,8 @@ static void adopt_one(struct adaptor *adaptor, struct sandbox *sandbox)
 			log_info("adopted: created, not started yet");
 			return;
 		}
-		log_warn("created before the restart, and its network namespace %s is gone: taking it down",
+		log_warn(
+			"created before the restart, and its network namespace %s is gone: taking it down",
 			sandbox->record.netns_path);
 		break;
 	case SANDBOX_RUNNING:
@@ -72,9 +73,8 @@ void adaptor_reconcile_network(struct adaptor *adaptor)
 	cleanup_error why = ERROR_INIT;
 	struct sandbox **all = sandbox_all(&adaptor->table);
 	cleanup(free_ptr) char **ids = all ? live_ids(all) : NULL;
-	if (ids &&
-		adaptor->world->network->reconcile(ids, (uint16_t)adaptor->settings->vxlan_port,
-			(uint32_t)adaptor->settings->vxlan_min_id, &why) < 0)
+	if (ids && adaptor->world->network->reconcile(ids, (uint16_t)adaptor->settings->vxlan_port,
+			   (uint32_t)adaptor->settings->vxlan_min_id, &why) < 0)
 		log_warn("pod network: %s", error_message(&why));
 	sandbox_all_free(&adaptor->table, all);
 }
@@ -150,8 +150,10 @@ static void close_unknown(struct adaptor *adaptor, const struct bound *bound)
 			continue;
 		}
 		log_scope(((struct log_context){.sandbox = served[i].sandbox}));
-		if (served[i].shim_connections > 0 || journal_is_damaged(&adaptor->journal, served[i].sandbox)) {
-			log_warn("agent-proxy serves a sandbox that has no record: left alone until its StopVM");
+		if (served[i].shim_connections > 0 ||
+			journal_is_damaged(&adaptor->journal, served[i].sandbox)) {
+			log_warn(
+				"agent-proxy serves a sandbox that has no record: left alone until its StopVM");
 			continue;
 		}
 		log_warn("agent-proxy serves a sandbox that has no record and no shim: closing it");
@@ -168,7 +170,8 @@ void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound)
 			continue;
 		cleanup_error why = ERROR_INIT;
 		log_scope(sandbox_log_context(*s));
-		if (adaptor->world->proxy_ops->open(adaptor->world->proxy, &(*s)->record, 0, bound, &why) < 0)
+		if (adaptor->world->proxy_ops->open(adaptor->world->proxy, &(*s)->record, 0, bound,
+			    &why) < 0)
 			log_error("agent-proxy: open: %s", error_message(&why));
 	}
 	sandbox_all_free(&adaptor->table, all);

@@ -46,15 +46,15 @@ static int read_text(const char *value, size_t max, const char *allowed, void *p
 	struct error *err)
 {
 	if (strlen(value) > max)
-		return error_set(err, ERROR_INVALID, "%zu characters are more than the limit of %zu",
-			strlen(value), max);
+		return error_set(err, ERROR_INVALID,
+			"%zu characters are more than the limit of %zu", strlen(value), max);
 	size_t good = 0;
 	while (value[good] && (allowed ? strchr(allowed, value[good]) != NULL
 				       : value[good] > 0x20 && value[good] < 0x7f))
 		good++;
 	if (value[good])
-		return error_set(err, ERROR_INVALID, "character %zu (byte 0x%02x) is not allowed", good + 1,
-			(unsigned char)value[good]);
+		return error_set(err, ERROR_INVALID, "character %zu (byte 0x%02x) is not allowed",
+			good + 1, (unsigned char)value[good]);
 	return put_text(value, place, err);
 }
 
@@ -63,7 +63,7 @@ static int read_name(const char *value, void *place, struct error *err)
 	if (!*value)
 		return error_set(err, ERROR_INVALID, "is missing or empty");
 	/* CRI-O's composed name has more parts than the pod's own and is taken apart later. */
-	return read_text(value, 2 * POD_NAME_MAX, ALPHANUMERIC "._-", place, err);
+	return read_text(value, (size_t)2 * POD_NAME_MAX, ALPHANUMERIC "._-", place, err);
 }
 
 static int read_namespace(const char *value, void *place, struct error *err)
@@ -88,20 +88,21 @@ static int read_gpu_model(const char *value, void *place, struct error *err)
 			return error_set(err, ERROR_INVALID, "holds a control character");
 	}
 	if (strlen(value) > 128)
-		return error_set(err, ERROR_INVALID, "%zu characters are more than the limit of 128",
-			strlen(value));
+		return error_set(err, ERROR_INVALID,
+			"%zu characters are more than the limit of 128", strlen(value));
 	return put_text(value, place, err);
 }
 
 /* Digits with a value up to max, of which len characters count. */
-static int read_digits(const char *value, size_t len, int64_t max, int64_t *number, struct error *err)
+static int read_digits(const char *value, size_t len, int64_t max, int64_t *number,
+	struct error *err)
 {
 	int64_t n = 0;
 	for (size_t i = 0; i < len; i++) {
 		n = n * 10 + (value[i] - '0');
 		if (n > max)
-			return error_set(err, ERROR_INVALID, "\"%.40s\" is more than the limit of %lld",
-				value, (long long)max);
+			return error_set(err, ERROR_INVALID,
+				"\"%.40s\" is more than the limit of %lld", value, (long long)max);
 	}
 	*number = n;
 	return 0;
@@ -123,13 +124,14 @@ static int read_vcpus(const char *value, void *place, struct error *err)
 	size_t digits = strspn(fraction, "0123456789");
 	bool pointed = value[whole] == '.';
 	if (*value && (!whole || fraction[digits] || (pointed && !digits)))
-		return error_set(err, ERROR_INVALID, "\"%.40s\" is no number of vCPUs: write it like 2 or 1.5",
-			value);
+		return error_set(err, ERROR_INVALID,
+			"\"%.40s\" is no number of vCPUs: write it like 2 or 1.5", value);
 	int64_t vcpus = 0;
 	if (read_digits(value, whole, VCPUS_MAX, &vcpus, err) < 0)
 		return -1;
 	if (pointed && strspn(fraction, "0") != digits && ++vcpus > VCPUS_MAX)
-		return error_set(err, ERROR_INVALID, "\"%.40s\" is more than the limit of %d", value, VCPUS_MAX);
+		return error_set(err, ERROR_INVALID, "\"%.40s\" is more than the limit of %d",
+			value, VCPUS_MAX);
 	*(int64_t *)place = vcpus;
 	return 0;
 }
@@ -168,12 +170,14 @@ static const struct {
 } rules[] = {
 	{POD_NAME_KEY, read_name, offsetof(struct pod_request, pod)},
 	{POD_NAMESPACE_KEY, read_namespace, offsetof(struct pod_request, pod_namespace)},
-	{HYPERVISOR_KEY("machine_type"), read_machine_type, offsetof(struct pod_request, machine_type)},
+	{HYPERVISOR_KEY("machine_type"), read_machine_type,
+		offsetof(struct pod_request, machine_type)},
 	{HYPERVISOR_KEY("image"), read_image, offsetof(struct pod_request, image)},
 	{HYPERVISOR_KEY("default_vcpus"), read_vcpus, offsetof(struct pod_request, vcpus)},
 	{HYPERVISOR_KEY("default_memory"), read_memory, offsetof(struct pod_request, memory_mib)},
 	{HYPERVISOR_KEY("default_gpus"), read_gpus, offsetof(struct pod_request, gpus)},
-	{HYPERVISOR_KEY("default_gpu_model"), read_gpu_model, offsetof(struct pod_request, gpu_model)},
+	{HYPERVISOR_KEY("default_gpu_model"), read_gpu_model,
+		offsetof(struct pod_request, gpu_model)},
 	{HYPERVISOR_KEY("cc_init_data"), read_initdata, offsetof(struct pod_request, initdata)},
 };
 
@@ -205,7 +209,8 @@ static int take_apart_name(struct pod_request *request, struct error *err)
 		count++;
 	if (count != 5 || !*parts[1] || !*parts[2] || !*parts[3])
 		return error_set(err, ERROR_INVALID,
-			"annotation " POD_NAME_KEY ": \"%s\" is not k8s_<pod>_<namespace>_<uid>_<attempt>",
+			"annotation " POD_NAME_KEY
+			": \"%s\" is not k8s_<pod>_<namespace>_<uid>_<attempt>",
 			request->pod);
 	if (*request->pod_namespace && strcmp(request->pod_namespace, parts[2]) != 0)
 		return error_set(err, ERROR_INVALID,
@@ -229,7 +234,8 @@ static int read_all(const struct annotation *annotations, size_t count, struct p
 	if (put_text("", &request->pod_uid, err) < 0 || take_apart_name(request, err) < 0)
 		return -1;
 	if (!*request->pod_namespace)
-		return error_set(err, ERROR_INVALID, "annotation " POD_NAMESPACE_KEY ": is missing or empty");
+		return error_set(err, ERROR_INVALID,
+			"annotation " POD_NAMESPACE_KEY ": is missing or empty");
 	if (strlen(request->pod) > POD_NAME_MAX)
 		return error_set(err, ERROR_INVALID,
 			"annotation " POD_NAME_KEY ": %zu characters are more than the limit of %d",
@@ -237,8 +243,8 @@ static int read_all(const struct annotation *annotations, size_t count, struct p
 	return 0;
 }
 
-int annotations_read(const struct annotation *annotations, size_t count, struct pod_request *request,
-	struct error *err)
+int annotations_read(const struct annotation *annotations, size_t count,
+	struct pod_request *request, struct error *err)
 {
 	*request = (struct pod_request){0};
 	if (read_all(annotations, count, request, err) == 0)
@@ -265,7 +271,8 @@ int sandbox_id_check(const char *id, struct error *err)
 		return error_set(err, ERROR_INVALID, "empty sandbox id");
 	if (strlen(id) > SANDBOX_ID_MAX)
 		return error_set(err, ERROR_INVALID,
-			"sandbox id of %zu characters: more than the limit of %d", strlen(id), SANDBOX_ID_MAX);
+			"sandbox id of %zu characters: more than the limit of %d", strlen(id),
+			SANDBOX_ID_MAX);
 	if (!strchr(ALPHANUMERIC, *id) || strspn(id, ALPHANUMERIC "._-") != strlen(id))
 		return error_set(err, ERROR_INVALID,
 			"sandbox id \"%.80s\" may hold letters, digits, '.', '_' and '-' only, and begins with a "

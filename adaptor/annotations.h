@@ -30,8 +30,8 @@ struct pod_request {
 };
 
 /* On failure nothing is left to free. */
-int annotations_read(const struct annotation *annotations, size_t count, struct pod_request *request,
-	struct error *err);
+int annotations_read(const struct annotation *annotations, size_t count,
+	struct pod_request *request, struct error *err);
 void pod_request_free(struct pod_request *request);
 
 /* May the sandbox id be a component of a path, of a tag and of a file name? */

@@ -45,8 +45,8 @@ static bool may_hold_a_secret(const char *line)
 			return true;
 	}
 	/* A run of base64: a key or a certificate. */
-	size_t run = strspn(line,
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=");
+	size_t run =
+		strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=");
 	return run >= 40 && !line[run];
 }
 

@@ -55,8 +55,8 @@ static int check_netns(const char *path, struct record *record, struct error *er
 			"networkNamespacePath is empty: a pod with hostNetwork cannot run in a pod VM (with "
 			"runtime-rs, disable_new_netns must be false)");
 	if (*path != '/' || strlen(path) >= 4096)
-		return error_set(err, ERROR_INVALID, "networkNamespacePath \"%.200s\" is no absolute path",
-			path);
+		return error_set(err, ERROR_INVALID,
+			"networkNamespacePath \"%.200s\" is no absolute path", path);
 	if (stat(path, &st) < 0)
 		return error_set_errno(err, errno, "network namespace %s", path);
 	record->netns_device = (int64_t)st.st_dev;
@@ -133,17 +133,20 @@ static int fill_empty(struct record *record, struct apf *apf, struct error *err)
 static int build_user_data(struct adaptor *adaptor, const char *initdata, struct record *record,
 	struct error *err)
 {
-	struct apf apf = {.network = record->network, .has_network = true,
-		.pod_namespace = record->pod_namespace, .pod_name = record->pod};
-	int result = node_identity_issue(&adaptor->identity, adaptor->settings, record->instance_name,
-		&record->tunnel, &apf, err);
+	struct apf apf = {.network = record->network,
+		.has_network = true,
+		.pod_namespace = record->pod_namespace,
+		.pod_name = record->pod};
+	int result = node_identity_issue(&adaptor->identity, adaptor->settings,
+		record->instance_name, &record->tunnel, &apf, err);
 	if (result == 0)
 		result = fill_empty(record, &apf, err);
 	if (result == 0)
-		result = user_data_build(adaptor->settings, &apf, initdata, &record->user_data, err);
+		result =
+			user_data_build(adaptor->settings, &apf, initdata, &record->user_data, err);
 	if (result == 0)
-		result = user_data_initdata_digest(adaptor->settings, initdata, &record->initdata_digest,
-			err);
+		result = user_data_initdata_digest(adaptor->settings, initdata,
+			&record->initdata_digest, err);
 	/* These are the record's. */
 	apf.network = (struct podnetwork){0};
 	apf.has_network = false;
@@ -214,14 +217,16 @@ int sandbox_create(struct adaptor *adaptor, const char *id, const struct annotat
 		sandbox_set_created(&adaptor->table, sandbox);
 	pthread_mutex_unlock(&sandbox->owner);
 	if (result == 0)
-		log_info("created; vCPUs %lld, memory %lld MiB, type \"%s\", image \"%s\" (0 and \"\": default)",
+		log_info(
+			"created; vCPUs %lld, memory %lld MiB, type \"%s\", image \"%s\" (0 and \"\": default)",
 			(long long)sandbox->record.vcpus, (long long)sandbox->record.memory_mib,
 			sandbox->record.instance_type, sandbox->record.image);
 	if (result < 0)
 		error_prefix(err, "%s", pod ? pod : "pod");
 	if (result < 0 && added) {
 		/* A caller that tries again at once must not find what is being taken down. */
-		struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S), .cancel = adaptor->quit};
+		struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S),
+			.cancel = adaptor->quit};
 		unsigned failed = sandbox_reap(adaptor, sandbox);
 		sandbox_wait_gone(adaptor, sandbox, failed, &bound, NULL);
 	}

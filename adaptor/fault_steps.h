@@ -11,23 +11,23 @@
 #include <stdio.h>
 
 /* In the order in which a sandbox passes them. */
-#define FAULT_STEPS(X)                                                                             \
-	X(CREATE_INSPECT, "create.inspect")                                                        \
-	X(CREATE_FOLDER, "create.folder")                                                          \
-	X(CREATE_RECORD, "create.record")                                                          \
-	X(START_RECORD_CREATING, "start.record-creating")                                          \
-	X(START_CREATE, "start.create")                                                            \
-	X(START_RECORD_INSTANCE, "start.record-instance")                                          \
-	X(START_ADDRESSES, "start.addresses")                                                      \
-	X(START_RECORD_ADDRESSES, "start.record-addresses")                                        \
-	X(START_NETWORK, "start.network")                                                          \
-	X(START_OPEN, "start.open")                                                                \
-	X(START_RECORD_RUNNING, "start.record-running")                                            \
-	X(STOP_RECORD, "stop.record")                                                              \
-	X(STOP_CLOSE, "stop.close")                                                                \
-	X(STOP_NETWORK, "stop.network")                                                            \
-	X(STOP_DELETE, "stop.delete")                                                              \
-	X(STOP_FOLDER, "stop.folder")                                                              \
+#define FAULT_STEPS(X)                                      \
+	X(CREATE_INSPECT, "create.inspect")                 \
+	X(CREATE_FOLDER, "create.folder")                   \
+	X(CREATE_RECORD, "create.record")                   \
+	X(START_RECORD_CREATING, "start.record-creating")   \
+	X(START_CREATE, "start.create")                     \
+	X(START_RECORD_INSTANCE, "start.record-instance")   \
+	X(START_ADDRESSES, "start.addresses")               \
+	X(START_RECORD_ADDRESSES, "start.record-addresses") \
+	X(START_NETWORK, "start.network")                   \
+	X(START_OPEN, "start.open")                         \
+	X(START_RECORD_RUNNING, "start.record-running")     \
+	X(STOP_RECORD, "stop.record")                       \
+	X(STOP_CLOSE, "stop.close")                         \
+	X(STOP_NETWORK, "stop.network")                     \
+	X(STOP_DELETE, "stop.delete")                       \
+	X(STOP_FOLDER, "stop.folder")                       \
 	X(STOP_FORGET, "stop.forget")
 
 #define FAULT_STEP_ENUM(name, text) FAULT_##name,

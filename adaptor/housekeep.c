@@ -17,7 +17,7 @@
 #define SHIM_INTERVAL_MOST_NS (30 * NS_PER_S)
 #define SHIM_INTERVAL_LEAST_NS (100 * NS_PER_MS)
 #define LIST_NS (10 * NS_PER_S)
-#define SWEEP_NS (5 * 60 * NS_PER_S)
+#define SWEEP_NS (UINT64_C(300) * NS_PER_S)
 
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
@@ -35,8 +35,8 @@ static int look_for_shims(struct adaptor *adaptor)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
 		struct sandbox *sandbox = served[i].shim_connections > 0
-			? sandbox_find(&adaptor->table, served[i].sandbox)
-			: NULL;
+						  ? sandbox_find(&adaptor->table, served[i].sandbox)
+						  : NULL;
 		if (!sandbox)
 			continue;
 		pthread_mutex_lock(&adaptor->table.lock);
@@ -59,7 +59,7 @@ static const char *judge(struct adaptor *adaptor, struct sandbox *sandbox, bool 
 	if (sandbox->gone || sandbox->reaping || !sandbox->created) {
 		/* somebody is at it */
 	} else if (sandbox->stop_wanted || sandbox->record.state == SANDBOX_FAILED ||
-		sandbox->record.state == SANDBOX_STOPPING) {
+		   sandbox->record.state == SANDBOX_STOPPING) {
 		why = "nobody is taking it down";
 	} else if (sandbox->record.state == SANDBOX_CREATED) {
 		if (idle >= settings->create_grace_ns)
@@ -106,7 +106,8 @@ static uint64_t check_grace(struct adaptor *adaptor)
 	if (watch) {
 		uint64_t interval = earlier(grace / 4, SHIM_INTERVAL_MOST_NS);
 		next = earlier(next,
-			deadline_in(interval > SHIM_INTERVAL_LEAST_NS ? interval : SHIM_INTERVAL_LEAST_NS));
+			deadline_in(interval > SHIM_INTERVAL_LEAST_NS ? interval
+								      : SHIM_INTERVAL_LEAST_NS));
 	}
 	return next;
 }
@@ -114,7 +115,8 @@ static uint64_t check_grace(struct adaptor *adaptor)
 static void check_configuration(struct adaptor *adaptor)
 {
 	const struct world *world = adaptor->world;
-	struct bound bound = {.deadline_ns = deadline_in(60 * NS_PER_S), .cancel = adaptor->stopping};
+	struct bound bound = {.deadline_ns = deadline_in(60 * NS_PER_S),
+		.cancel = adaptor->stopping};
 	cleanup_error why = ERROR_INIT;
 	if (adaptor->settings->cloud_config_verify || !world->driver->check)
 		return; /* done before we began to serve */

@@ -14,7 +14,7 @@
 
 /* Upstream's CA lives two years; ours is replaced while a pod VM's certificate still has a year. */
 #define CA_LIFETIME_MIN_S (INT64_C(365) * 24 * 3600)
-#define PEM_FILE_MAX (64 * 1024)
+#define PEM_FILE_MAX ((size_t)64 * 1024)
 #define KEY_MARK "-----BEGIN PRIVATE KEY-----"
 /* What certificates for forwarders must be made out to when the operator makes them. */
 #define CUSTOM_SERVER_NAME "podvm-server"
@@ -88,7 +88,8 @@ static int ensure_ca(struct node_identity *identity, struct error *err)
 	if (identity->ca && tls_ca_lifetime_s(identity->ca) >= CA_LIFETIME_MIN_S)
 		return 0;
 	if (identity->ca)
-		log_info("the certificate authority in %s is old: making a new one", identity->file);
+		log_info("the certificate authority in %s is old: making a new one",
+			identity->file);
 	else if (why.kind != ERROR_GONE)
 		log_warn("certificate authority: %s: making a new one", error_message(&why));
 	struct tls_ca *ca = tls_ca_new(err);
@@ -224,7 +225,8 @@ char *node_cluster_name(const struct settings *settings, struct error *err)
 	}
 	unsigned char number[8];
 	if (!file || RAND_bytes(number, sizeof(number)) != 1) {
-		error_set(err, ERROR_INTERNAL, "no random bytes for the name of this node's cluster");
+		error_set(err, ERROR_INTERNAL,
+			"no random bytes for the name of this node's cluster");
 		return NULL;
 	}
 	buf_free(&text);

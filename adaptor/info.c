@@ -18,9 +18,11 @@ static enum answer look(const struct sandbox_table *table, const char *pod,
 	const char *pod_namespace, char **id)
 {
 	for (const struct sandbox *s = table->first; s; s = s->next) {
-		if (strcmp(s->record.pod, pod) != 0 || strcmp(s->record.pod_namespace, pod_namespace) != 0)
+		if (strcmp(s->record.pod, pod) != 0 ||
+			strcmp(s->record.pod_namespace, pod_namespace) != 0)
 			continue;
-		if (s->record.state == SANDBOX_STOPPING || s->record.state == SANDBOX_FAILED || s->reaping)
+		if (s->record.state == SANDBOX_STOPPING || s->record.state == SANDBOX_FAILED ||
+			s->reaping)
 			return ANSWER_FAILED;
 		if (s->record.stage < STAGE_INSTANCE)
 			return ANSWER_PENDING;
@@ -45,10 +47,12 @@ char *sandbox_instance_of(struct adaptor *adaptor, const char *pod, const char *
 			return id;
 		}
 		if (!wait || answer == ANSWER_FAILED) {
-			error_set(err, ERROR_GONE, "VM ID for %s:%s was not found", pod_namespace, pod);
+			error_set(err, ERROR_GONE, "VM ID for %s:%s was not found", pod_namespace,
+				pod);
 			return NULL;
 		}
-		if (notice_wait(adaptor->table.changed, seen, bound, "wait for the VM ID", err) < 0) {
+		if (notice_wait(adaptor->table.changed, seen, bound, "wait for the VM ID", err) <
+			0) {
 			error_prefix(err, "pod %s/%s", pod_namespace, pod);
 			return NULL;
 		}

@@ -30,8 +30,9 @@ static void closedir_ptr(DIR **dir)
 static char *record_path(const struct journal *journal, const char *sandbox, const char *suffix)
 {
 	char *path;
-	return asprintf(&path, "%s/%s" RECORD_SUFFIX "%s", journal->folder, sandbox, suffix) < 0 ? NULL
-												  : path;
+	return asprintf(&path, "%s/%s" RECORD_SUFFIX "%s", journal->folder, sandbox, suffix) < 0
+		       ? NULL
+		       : path;
 }
 
 /* A lock of the kernel's: it goes with its holder, however that dies. */
@@ -134,8 +135,8 @@ static void move_aside(const char *path, const struct error *why)
 	if (asprintf(&aside, "%s" DAMAGED_SUFFIX, path) < 0)
 		aside = NULL;
 	if (aside && rename(path, aside) == 0)
-		log_error("damaged record moved to %s: %s; its instance will be found by its tags", aside,
-			error_message(why));
+		log_error("damaged record moved to %s: %s; its instance will be found by its tags",
+			aside, error_message(why));
 	else
 		log_error("damaged record %s left where it is: %s", path, error_message(why));
 }
@@ -160,7 +161,8 @@ int journal_read_all(const struct journal *journal, struct record **records, siz
 		if (grown)
 			*records = grown;
 		if (!grown || !path)
-			return error_set(err, ERROR_CAPACITY, "journal %s: out of memory", journal->folder);
+			return error_set(err, ERROR_CAPACITY, "journal %s: out of memory",
+				journal->folder);
 		cleanup_error why = ERROR_INIT;
 		if (read_one(path, id, &(*records)[*count], &why) == 0)
 			(*count)++;

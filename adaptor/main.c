@@ -64,7 +64,8 @@ static int show_options(int argc, char *const *argv)
 		return EXIT_OK;
 	}
 	if (argc > 0) {
-		fprintf(stderr, "cloud-api-adaptor: options takes --markdown only, not \"%s\"\n", argv[0]);
+		fprintf(stderr, "cloud-api-adaptor: options takes --markdown only, not \"%s\"\n",
+			argv[0]);
 		return EXIT_USAGE;
 	}
 	options_help(&set, 1, stdout);
@@ -111,6 +112,7 @@ int main(int argc, char **argv)
 	if (provider && *provider)
 		return serve(provider, argc - 1, argv + 1);
 	usage(stderr, 0, NULL);
-	fprintf(stderr, "cloud-api-adaptor: which provider? Name it first, or set CLOUD_PROVIDER\n");
+	fprintf(stderr,
+		"cloud-api-adaptor: which provider? Name it first, or set CLOUD_PROVIDER\n");
 	return EXIT_USAGE;
 }

@@ -8,7 +8,7 @@
 #include "adaptor/adaptor.h"
 
 /* Longer than any cloud takes to stop a VM that it was told to delete. */
-#define QUARANTINE_NS (15 * 60 * NS_PER_S)
+#define QUARANTINE_NS (UINT64_C(900) * NS_PER_S)
 
 struct podnetwork_worker_settings sandbox_network_settings(const struct adaptor *adaptor,
 	const struct record *record)

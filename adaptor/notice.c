@@ -83,6 +83,8 @@ int notice_wait(struct notice *notice, uint64_t seen, const struct bound *bound,
 	bool changed = notice->count != seen;
 	if (!changed) {
 		waiter.next = notice->waiters;
+		/* Taken out again below. */
+		/* cppcheck-suppress autoVariables */
 		notice->waiters = &waiter;
 	}
 	pthread_mutex_unlock(&notice->lock);

@@ -77,14 +77,14 @@ static void drop_absent(struct orphans *orphans)
 static bool is_ours(const struct adaptor *adaptor, const struct instance *instance)
 {
 	return instance->id && *instance->id && instance->cluster && instance->node &&
-		!strcmp(instance->cluster, adaptor->cluster) &&
-		!strcmp(instance->node, adaptor->settings->node_name);
+	       !strcmp(instance->cluster, adaptor->cluster) &&
+	       !strcmp(instance->node, adaptor->settings->node_name);
 }
 
 static bool is_known(struct adaptor *adaptor, const struct instance *instance)
 {
-	struct sandbox *sandbox = instance->sandbox ? sandbox_find(&adaptor->table, instance->sandbox)
-						    : NULL;
+	struct sandbox *sandbox =
+		instance->sandbox ? sandbox_find(&adaptor->table, instance->sandbox) : NULL;
 	if (!sandbox)
 		return false;
 	sandbox_unref(&adaptor->table, sandbox);
@@ -108,32 +108,38 @@ static bool is_old(const struct adaptor *adaptor, struct orphans *seen,
 	/* Where the provider cannot tell, it is as old as our knowledge of it. */
 	uint64_t first = first_seen(seen, instance->id);
 	uint64_t known_for = clock_ns() - first;
-	uint64_t age = instance->created > 0 && instance->created < now ? (uint64_t)(now - instance->created) : 0;
+	uint64_t age = instance->created > 0 && instance->created < now
+			       ? (uint64_t)(now - instance->created)
+			       : 0;
 	return known_for >= grace || age > grace / NS_PER_S;
 }
 
-static void sweep_one(struct adaptor *adaptor, struct orphans *seen, const struct instance *instance,
-	const struct proxy_sandbox *served, size_t served_count, const struct bound *bound)
+static void sweep_one(struct adaptor *adaptor, struct orphans *seen,
+	const struct instance *instance, const struct proxy_sandbox *served, size_t served_count,
+	const struct bound *bound)
 {
 	const struct world *world = adaptor->world;
 	if (!is_ours(adaptor, instance) || is_known(adaptor, instance))
 		return;
-	struct log_context context = {.sandbox = instance->sandbox, .pod = instance->pod,
+	struct log_context context = {.sandbox = instance->sandbox,
+		.pod = instance->pod,
 		.pod_namespace = instance->pod_namespace};
 	log_scope(context);
 	if (has_shim(served, served_count, instance->sandbox)) {
-		log_warn("instance %s has no record, and a shim is connected to it: left alone", instance->id);
+		log_warn("instance %s has no record, and a shim is connected to it: left alone",
+			instance->id);
 		return;
 	}
 	if (!is_old(adaptor, seen, instance)) {
-		log_info("instance %s has no record; it is deleted once its grace period has passed",
+		log_info(
+			"instance %s has no record; it is deleted once its grace period has passed",
 			instance->id);
 		return;
 	}
 	log_warn("instance %s has no record and is older than the grace period: deleting it",
 		instance->id);
 	cleanup_error why = ERROR_INIT;
-	if (world->driver->delete(world->provider, instance->id, bound, &why) < 0 &&
+	if (world->driver->delete (world->provider, instance->id, bound, &why) < 0 &&
 		why.kind != ERROR_GONE)
 		log_warn("delete instance %s: %s", instance->id, error_message(&why));
 	else if (instance->sandbox && sandbox_id_check(instance->sandbox, NULL) == 0)

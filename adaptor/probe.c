@@ -57,7 +57,8 @@ static void answer(struct evhttp_request *request, bool good, const char *text)
 	if (body)
 		evbuffer_add_printf(body, "%s", text);
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", "text/plain");
-	evhttp_send_reply(request, good ? HTTP_OK : HTTP_SERVUNAVAIL, good ? "OK" : "Unavailable", body);
+	evhttp_send_reply(request, good ? HTTP_OK : HTTP_SERVUNAVAIL, good ? "OK" : "Unavailable",
+		body);
 	if (body)
 		evbuffer_free(body);
 }
@@ -82,8 +83,7 @@ static void readyz(struct evhttp_request *request, void *context)
 	snprintf(verbose, sizeof(verbose), "serving: ok\ntable: %s\nagent-proxy: %s\n",
 		table ? "ok" : "locked", proxy ? "ok" : "not connected");
 	bool good = table && proxy;
-	answer(request, good,
-		!good || (query && !strcmp(query, "verbose")) ? verbose : "ok\n");
+	answer(request, good, !good || (query && !strcmp(query, "verbose")) ? verbose : "ok\n");
 }
 
 static void *run(void *argument)
@@ -105,7 +105,8 @@ struct probe *probe_start(uint16_t port, struct adaptor *adaptor, struct error *
 	if (!probe || !probe->http) {
 		error_set(err, ERROR_CAPACITY, "probes: out of memory");
 	} else if (evhttp_bind_socket(probe->http, "127.0.0.1", port) < 0) {
-		error_set(err, ERROR_EXISTS, "probes: port %u of 127.0.0.1 cannot be had: is it in use?", port);
+		error_set(err, ERROR_EXISTS,
+			"probes: port %u of 127.0.0.1 cannot be had: is it in use?", port);
 	} else {
 		evhttp_set_timeout(probe->http, REQUEST_TIMEOUT_S);
 		evhttp_set_max_headers_size(probe->http, REQUEST_BYTES_MAX);

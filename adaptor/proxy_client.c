@@ -110,8 +110,8 @@ static void set_failure(struct proxy_client *client, const struct error *why)
 }
 
 /* Waits for a connection. The message says why there is none. */
-static struct connection *wait_for_connection(struct proxy_client *client, const struct bound *bound,
-	struct error *err)
+static struct connection *wait_for_connection(struct proxy_client *client,
+	const struct bound *bound, struct error *err)
 {
 	for (;;) {
 		uint64_t seen = notice_count(client->changed);
@@ -123,8 +123,10 @@ static struct connection *wait_for_connection(struct proxy_client *client, const
 		if (notice_wait(client->changed, seen, bound, "agent-proxy", err) == 0)
 			continue;
 		pthread_mutex_lock(&client->lock);
-		error_append(err, " (%s; it must serve %s: start it, or name its program with -agent-proxy)",
-			client->failure ? client->failure : "not connected", client->settings.socket);
+		error_append(err,
+			" (%s; it must serve %s: start it, or name its program with -agent-proxy)",
+			client->failure ? client->failure : "not connected",
+			client->settings.socket);
 		pthread_mutex_unlock(&client->lock);
 		return NULL;
 	}
@@ -219,7 +221,8 @@ static void *keep(void *argument)
 		log_info("agent-proxy: connected to %s", client->settings.socket);
 		struct bound soon = bound_within(&until_stop, ADOPT_NS);
 		client->connected(client->context, &soon);
-		bool stopped = bound_poll(&until_stop, watch_fd, POLLRDHUP, "agent-proxy", NULL) < 0;
+		bool stopped =
+			bound_poll(&until_stop, watch_fd, POLLRDHUP, "agent-proxy", NULL) < 0;
 		connection_unref(client, connection);
 		if (stopped)
 			break; /* proxy_client_free has a last word on it */
@@ -256,8 +259,8 @@ static ProtobufCMessage *call(struct proxy_client *client, const char *method,
 		struct connection *connection = wait_for_connection(client, bound, err);
 		if (!connection)
 			return NULL;
-		ProtobufCMessage *reply = ttrpc_client_call_message(connection->ttrpc, SERVICE, method,
-			request, reply_type, bound, err);
+		ProtobufCMessage *reply = ttrpc_client_call_message(connection->ttrpc, SERVICE,
+			method, request, reply_type, bound, err);
 		bool broken = !reply && !ttrpc_client_alive(connection->ttrpc);
 		connection_unref(client, connection);
 		if (!broken)
@@ -284,8 +287,8 @@ static char *forwarder_address(const struct record *record)
 	char *text;
 	return asprintf(&text, strchr(ip, ':') ? "[%s]:%lld" : "%s:%lld", ip,
 		       (long long)record->tunnel.port) < 0
-		? NULL
-		: text;
+		       ? NULL
+		       : text;
 }
 
 static size_t count_suites(char **suites)
@@ -389,8 +392,8 @@ static void quit_proxy(struct proxy_client *client)
 	if (!connection)
 		return;
 	cleanup(message_ptr) Agentproxy__QuitResponse *reply =
-		(Agentproxy__QuitResponse *)ttrpc_client_call_message(connection->ttrpc, SERVICE, "Quit",
-			&request.base, &agentproxy__quit_response__descriptor, &soon, &why);
+		(Agentproxy__QuitResponse *)ttrpc_client_call_message(connection->ttrpc, SERVICE,
+			"Quit", &request.base, &agentproxy__quit_response__descriptor, &soon, &why);
 	if (reply && reply->serving)
 		log_info("agent-proxy goes on: it serves %u sandboxes", reply->serving);
 	connection_unref(client, connection);

@@ -36,6 +36,7 @@ int proxy_client_start(struct proxy_client *client, proxy_connected *connected, 
  */
 void proxy_client_free(struct proxy_client *client, bool quit);
 
-extern const struct proxy_ops proxy_client_ops; /* their first argument is a struct proxy_client * */
+extern const struct proxy_ops
+	proxy_client_ops; /* their first argument is a struct proxy_client * */
 
 #endif

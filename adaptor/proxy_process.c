@@ -34,8 +34,8 @@ void proxy_process_reap(struct proxy_process *process)
 
 static int spawn(const struct proxy_client_settings *settings, pid_t *pid)
 {
-	const char *const arguments[] = {settings->program, "-control-socket", settings->socket, "-log-level",
-		settings->log_level, "-log-format", settings->log_format, NULL};
+	const char *const arguments[] = {settings->program, "-control-socket", settings->socket,
+		"-log-level", settings->log_level, "-log-format", settings->log_format, NULL};
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attributes;
 	sigset_t none, all;

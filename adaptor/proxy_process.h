@@ -15,7 +15,7 @@
 struct proxy_client_settings;
 
 struct proxy_process {
-	pid_t pid;             /* -1: none that we started, or it has ended */
+	pid_t pid;              /* -1: none that we started, or it has ended */
 	uint64_t not_before_ns; /* the next start, after one that ended at once */
 };
 #define PROXY_PROCESS_INIT ((struct proxy_process){.pid = -1})

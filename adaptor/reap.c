@@ -23,7 +23,7 @@
 #include "base/log.h"
 
 /* One attempt, all acts. Clouds may take minutes to confirm that a VM is gone. */
-#define ATTEMPT_NS (5 * 60 * NS_PER_S)
+#define ATTEMPT_NS (UINT64_C(300) * NS_PER_S)
 #define CLOSE_NS (5 * NS_PER_S)
 #define BACKOFF_FIRST_NS (1 * NS_PER_S)
 #define BACKOFF_MOST_NS (60 * NS_PER_S)
@@ -46,12 +46,14 @@ static void close_proxy(struct adaptor *adaptor, const struct record *record,
 	struct bound soon = bound_within(bound, CLOSE_NS);
 	fault_before(FAULT_STOP_CLOSE);
 	if (record->stage >= STAGE_ADDRESSED &&
-		adaptor->world->proxy_ops->close(adaptor->world->proxy, record->sandbox, &soon, &why) < 0)
+		adaptor->world->proxy_ops->close(adaptor->world->proxy, record->sandbox, &soon,
+			&why) < 0)
 		log_warn("take down: close the agent's socket: %s", error_message(&why));
 	fault_after(FAULT_STOP_CLOSE);
 }
 
-static int take_network_down(struct adaptor *adaptor, const struct record *record, struct error *err)
+static int take_network_down(struct adaptor *adaptor, const struct record *record,
+	struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
 	if (!record->has_network)
@@ -76,7 +78,8 @@ static int delete_instance(struct adaptor *adaptor, const struct record *record,
 		return 0;
 	if (!*id) {
 		/* The process, or the caller, went away between the creation and its answer. */
-		int result = driver->find(adaptor->world->provider, record->token, &found, bound, &why);
+		int result =
+			driver->find(adaptor->world->provider, record->token, &found, bound, &why);
 		if (result < 0 && why.kind == ERROR_GONE)
 			return 0;
 		if (result < 0)
@@ -84,7 +87,8 @@ static int delete_instance(struct adaptor *adaptor, const struct record *record,
 		id = found.id;
 	}
 	fault_before(FAULT_STOP_DELETE);
-	if (driver->delete(adaptor->world->provider, id, bound, &why) < 0 && why.kind != ERROR_GONE)
+	if (driver->delete (adaptor->world->provider, id, bound, &why) < 0 &&
+		why.kind != ERROR_GONE)
 		return note_failure("delete the instance", &why, err);
 	fault_after(FAULT_STOP_DELETE);
 	log_info("instance %s deleted", id);
@@ -100,7 +104,8 @@ static int remove_folder(struct adaptor *adaptor, const struct record *record, s
 	fault_before(FAULT_STOP_FOLDER);
 	if (!folder)
 		error_set(&why, ERROR_CAPACITY, "out of memory");
-	else if (file_remove(record->agent_socket, &why) == 0 && rmdir(folder) < 0 && errno != ENOENT)
+	else if (file_remove(record->agent_socket, &why) == 0 && rmdir(folder) < 0 &&
+		 errno != ENOENT)
 		error_set_errno(&why, errno, "remove %s", folder);
 	if (why.kind != ERROR_NONE)
 		return note_failure("folder of the agent socket", &why, err);
@@ -129,7 +134,8 @@ static int take_down(struct adaptor *adaptor, struct sandbox *sandbox, struct er
 	return 0;
 }
 
-static void report_failure(struct adaptor *adaptor, struct sandbox *sandbox, const struct error *why)
+static void report_failure(struct adaptor *adaptor, struct sandbox *sandbox,
+	const struct error *why)
 {
 	pthread_mutex_lock(&adaptor->table.lock);
 	free(sandbox->reap_failure);
@@ -166,7 +172,8 @@ static void reap(struct adaptor *adaptor, void *argument)
 	for (;;) {
 		cleanup_error why = ERROR_INIT;
 		if (sandbox->record.state != SANDBOX_STOPPING &&
-			(sandbox->record.state != SANDBOX_FAILED || stop_was_asked_for(adaptor, sandbox)))
+			(sandbox->record.state != SANDBOX_FAILED ||
+				stop_was_asked_for(adaptor, sandbox)))
 			sandbox_move(&adaptor->table, sandbox, SANDBOX_STOPPING, NULL);
 		if (take_down(adaptor, sandbox, &why) == 0) {
 			sandbox_forget(&adaptor->table, sandbox);
@@ -222,7 +229,8 @@ int sandbox_wait_gone(struct adaptor *adaptor, struct sandbox *sandbox, unsigned
 		pthread_mutex_unlock(&adaptor->table.lock);
 		if (gone || failed)
 			return gone ? 0 : -1;
-		if (notice_wait(adaptor->table.changed, seen, bound, "take the pod VM down", err) < 0)
+		if (notice_wait(adaptor->table.changed, seen, bound, "take the pod VM down", err) <
+			0)
 			return -1;
 	}
 }
@@ -241,10 +249,11 @@ static void reap_unrecorded(struct adaptor *adaptor, void *argument)
 	world->proxy_ops->close(world->proxy, id, &soon, NULL);
 	int result = token ? world->driver->find(world->provider, token, &found, &bound, &why) : -1;
 	if (result == 0)
-		result = world->driver->delete(world->provider, found.id, &bound, &why);
+		result = world->driver->delete (world->provider, found.id, &bound, &why);
 	if (result < 0 && why.kind != ERROR_GONE) {
-		log_warn("its record is damaged, and its instance could not be deleted: %s; the search for "
-			 "instances without a record will find it",
+		log_warn(
+			"its record is damaged, and its instance could not be deleted: %s; the search for "
+			"instances without a record will find it",
 			error_message(&why));
 		return;
 	}
@@ -274,7 +283,8 @@ int sandbox_stop(struct adaptor *adaptor, const char *id, const struct bound *bo
 	unsigned failed = sandbox_reap(adaptor, sandbox);
 	int result = sandbox_wait_gone(adaptor, sandbox, failed, bound, err);
 	if (result < 0)
-		error_prefix(err, "stop pod %s/%s", sandbox->record.pod_namespace, sandbox->record.pod);
+		error_prefix(err, "stop pod %s/%s", sandbox->record.pod_namespace,
+			sandbox->record.pod);
 	if (result < 0)
 		error_append(err, " (it is taken down in the background)");
 	sandbox_unref(&adaptor->table, sandbox);

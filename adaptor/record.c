@@ -27,8 +27,10 @@ struct member {
 	int64_t min, max; /* MEMBER_INT */
 };
 
-#define MEMBER(key_, type_, member_, ...)                                                          \
-	{key_, MEMBER_##type_, offsetof(struct record, member_), __VA_ARGS__}
+#define MEMBER(key_, type_, member_, ...)                                           \
+	{                                                                           \
+		key_, MEMBER_##type_, offsetof(struct record, member_), __VA_ARGS__ \
+	}
 
 static const struct member members[] = {
 	MEMBER("sandbox", STRING, sandbox),
@@ -131,12 +133,16 @@ int record_write(const struct record *record, struct buf *out, struct error *err
 {
 	cleanup_json *object = json_object();
 	int failed = json_object_set_new(object, "version", json_integer(RECORD_VERSION));
-	failed |= json_object_set_new(object, "state", json_string(sandbox_state_name(record->state)));
-	failed |= json_object_set_new(object, "stage", json_string(start_stage_name(record->stage)));
+	failed |= json_object_set_new(object, "state",
+		json_string(sandbox_state_name(record->state)));
+	failed |=
+		json_object_set_new(object, "stage", json_string(start_stage_name(record->stage)));
 	for (size_t i = 0; i < array_size(members); i++) {
-		if (json_object_set_new(object, members[i].key, member_to_json(record, &members[i])) < 0)
-			return error_set(err, ERROR_INVALID, "record of sandbox %s: \"%s\" is not UTF-8",
-				record->sandbox, members[i].key);
+		if (json_object_set_new(object, members[i].key,
+			    member_to_json(record, &members[i])) < 0)
+			return error_set(err, ERROR_INVALID,
+				"record of sandbox %s: \"%s\" is not UTF-8", record->sandbox,
+				members[i].key);
 	}
 	failed |= json_object_set_new(object, "tunnel-cipher-suites",
 		strings_to_json(record->tunnel.cipher_suites));
@@ -147,7 +153,8 @@ int record_write(const struct record *record, struct buf *out, struct error *err
 			return error_prefix(err, "record of sandbox %s", record->sandbox);
 		failed |= json_object_set_new(object, "network", network);
 	}
-	if (failed || json_dump_callback(object, append_dump, out, JSON_INDENT(1)) < 0 || out->failed)
+	if (failed || json_dump_callback(object, append_dump, out, JSON_INDENT(1)) < 0 ||
+		out->failed)
 		return error_set(err, ERROR_CAPACITY, "record of sandbox %s: out of memory",
 			record->sandbox);
 	buf_append_text(out, "\n");
@@ -177,8 +184,8 @@ static int read_member(const json_t *object, const char *name, struct record *re
 	case MEMBER_SECRET:
 		return read_secret(object, name, member->key, place, err);
 	case MEMBER_INT:
-		return json_read_int(object, name, member->key, JSON_REQUIRED, member->min, member->max,
-			place, err);
+		return json_read_int(object, name, member->key, JSON_REQUIRED, member->min,
+			member->max, place, err);
 	case MEMBER_BOOL:
 		return json_read_bool(object, name, member->key, JSON_REQUIRED, place, err);
 	}
@@ -193,15 +200,18 @@ static int read_strings(const json_t *object, const char *name, const char *key,
 		return error_set(err, ERROR_INVALID, "%s: \"%s\" must be an array", name, key);
 	size_t count = json_array_size(array);
 	if (count > ADDRESSES_MAX)
-		return error_set(err, ERROR_INVALID, "%s: \"%s\" has %zu items, more than the limit of %d",
-			name, key, count, ADDRESSES_MAX);
+		return error_set(err, ERROR_INVALID,
+			"%s: \"%s\" has %zu items, more than the limit of %d", name, key, count,
+			ADDRESSES_MAX);
 	if (count == 0)
 		return 0;
 	*out = calloc(count + 1, sizeof(**out));
 	for (size_t i = 0; *out && i < count; i++) {
 		const json_t *item = json_array_get(array, i);
-		if (!json_is_string(item) || strlen(json_string_value(item)) != json_string_length(item))
-			return error_set(err, ERROR_INVALID, "%s: \"%s\"[%zu] must be a string", name, key, i);
+		if (!json_is_string(item) ||
+			strlen(json_string_value(item)) != json_string_length(item))
+			return error_set(err, ERROR_INVALID, "%s: \"%s\"[%zu] must be a string",
+				name, key, i);
 		(*out)[i] = strdup(json_string_value(item));
 		if (!(*out)[i])
 			return error_set(err, ERROR_CAPACITY, "%s: out of memory", name);
@@ -231,10 +241,11 @@ static int check_whole(const char *name, const struct record *record, struct err
 		return error_set(err, ERROR_INVALID,
 			"%s: \"sandbox\", \"pod\", \"token\" or \"agent-socket\" is empty", name);
 	if (strlen(record->netns_path) > PATH_BYTES_MAX)
-		return error_set(err, ERROR_INVALID, "%s: \"netns\" is longer than a path can be", name);
+		return error_set(err, ERROR_INVALID, "%s: \"netns\" is longer than a path can be",
+			name);
 	if (record->stage >= STAGE_INSTANCE && !*record->instance_id)
-		return error_set(err, ERROR_INVALID, "%s: stage \"%s\" without \"instance-id\"", name,
-			start_stage_name(record->stage));
+		return error_set(err, ERROR_INVALID, "%s: stage \"%s\" without \"instance-id\"",
+			name, start_stage_name(record->stage));
 	if (record->stage >= STAGE_ADDRESSED && !record->addresses)
 		return error_set(err, ERROR_INVALID, "%s: stage \"%s\" without \"addresses\"", name,
 			start_stage_name(record->stage));
@@ -250,15 +261,16 @@ static int read_whole(const json_t *object, const char *name, struct record *rec
 	int64_t version;
 	if (!json_is_object(object))
 		return error_set(err, ERROR_INVALID, "%s: must be an object", name);
-	if (json_read_int(object, name, "version", JSON_REQUIRED, RECORD_VERSION, RECORD_VERSION, &version,
-		    err) < 0 ||
+	if (json_read_int(object, name, "version", JSON_REQUIRED, RECORD_VERSION, RECORD_VERSION,
+		    &version, err) < 0 ||
 		read_state(object, name, record, err) < 0)
 		return -1;
 	for (size_t i = 0; i < array_size(members); i++) {
 		if (read_member(object, name, record, &members[i], err) < 0)
 			return -1;
 	}
-	if (read_strings(object, name, "tunnel-cipher-suites", &record->tunnel.cipher_suites, err) < 0 ||
+	if (read_strings(object, name, "tunnel-cipher-suites", &record->tunnel.cipher_suites, err) <
+			0 ||
 		read_strings(object, name, "addresses", &record->addresses, err) < 0)
 		return -1;
 	const json_t *network = json_object_get(object, "network");

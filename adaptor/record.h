@@ -20,7 +20,7 @@
 /* Raised when a record of today could not be read by the program of yesterday. */
 #define RECORD_VERSION 1
 /* Initdata of 512 KiB in user data, escaped as JSON, and room. */
-#define RECORD_SIZE_MAX (4 * 1024 * 1024)
+#define RECORD_SIZE_MAX ((size_t)4 * 1024 * 1024)
 
 /* How agent-proxy reaches the forwarder; fixed at CreateVM, as the VM's half is. */
 struct tunnel {
@@ -32,7 +32,7 @@ struct tunnel {
 	struct secret client_key_pem;
 	char *pinned_cert_pem; /* "" with certificates of the operator's */
 	char *min_version;
-	char **cipher_suites;  /* NULL-terminated or NULL */
+	char **cipher_suites; /* NULL-terminated or NULL */
 };
 
 /* Strings owned; NULL until set, never NULL in what was read. */
@@ -41,8 +41,8 @@ struct record {
 	char *pod, *pod_namespace, *pod_uid;
 	enum sandbox_state state;
 	enum start_stage stage;
-	char *failure;       /* why the start failed; "" */
-	int64_t created_at;  /* Unix seconds */
+	char *failure;      /* why the start failed; "" */
+	int64_t created_at; /* Unix seconds */
 	int64_t changed_at;
 
 	char *netns_path;
@@ -58,7 +58,7 @@ struct record {
 	char *instance_type, *image;
 	int64_t vcpus, memory_mib, gpus;
 	bool second_nic;
-	char *initdata_digest; /* lower-case hex, or "" */
+	char *initdata_digest;   /* lower-case hex, or "" */
 	struct secret user_data; /* empty once the instance's id is known */
 	/* ... and as it is */
 	char *instance_id;

@@ -72,7 +72,8 @@ int sandbox_add(struct sandbox_table *table, struct sandbox *sandbox, struct err
 	}
 	pthread_mutex_unlock(&table->lock);
 	if (exists)
-		return error_set(err, ERROR_EXISTS, "sandbox %s already exists", sandbox->record.sandbox);
+		return error_set(err, ERROR_EXISTS, "sandbox %s already exists",
+			sandbox->record.sandbox);
 	notice_post(table->changed);
 	return 0;
 }
@@ -151,7 +152,8 @@ int sandbox_move(struct sandbox_table *table, struct sandbox *sandbox, enum sand
 	pthread_mutex_unlock(&table->lock);
 	if (!may)
 		return error_set(err, ERROR_INTERNAL, "sandbox %s cannot go from %s to %s",
-			sandbox->record.sandbox, sandbox_state_name(from), sandbox_state_name(state));
+			sandbox->record.sandbox, sandbox_state_name(from),
+			sandbox_state_name(state));
 	notice_post(table->changed);
 	return 0;
 }

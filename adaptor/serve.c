@@ -111,7 +111,8 @@ static void configuration_free(struct configuration *configuration)
 static int load_driver(struct configuration *configuration, const char *provider, int argc,
 	char *const *argv, struct error *err)
 {
-	configuration->sets[configuration->set_count++] = settings_option_set(&configuration->settings);
+	configuration->sets[configuration->set_count++] =
+		settings_option_set(&configuration->settings);
 	if (!*provider)
 		return 0;
 	cleanup(free_ptr) char *folder = driver_folder(argc, argv, err);
@@ -210,13 +211,13 @@ static int begin(struct service_process *process, struct error *err)
 {
 	const struct settings *settings = &process->configuration->settings;
 	struct proxy_client_settings proxy_settings = {.socket = settings->agent_proxy_socket,
-		.program = settings->agent_proxy, .log_level = settings->log_level,
+		.program = settings->agent_proxy,
+		.log_level = settings->log_level,
 		.log_format = settings->log_format};
 	process->world.network = &kernel_network;
 	process->world.proxy_ops = &proxy_client_ops;
 	process->world.proxy = process->proxy = proxy_client_new(&proxy_settings, err);
-	if (!process->proxy ||
-		adaptor_init(&process->adaptor, settings, &process->world, err) < 0)
+	if (!process->proxy || adaptor_init(&process->adaptor, settings, &process->world, err) < 0)
 		return -1;
 	process->adaptor_ready = true;
 	if (open_provider(process, err) < 0 || make_folder_of(settings->socket, err) < 0 ||
@@ -232,12 +233,13 @@ static int begin(struct service_process *process, struct error *err)
 		adaptor_spawn(&process->adaptor, housekeep, NULL, err) < 0)
 		return -1;
 	services_init(process->services, &process->adaptor);
-	process->server = ttrpc_server_start(take_fd(&owned_listener), process->services, SERVICE_COUNT,
-		&(struct ttrpc_server_options){0}, err);
+	process->server = ttrpc_server_start(take_fd(&owned_listener), process->services,
+		SERVICE_COUNT, &(struct ttrpc_server_options){0}, err);
 	if (!process->server)
 		return -1;
 	if (settings->probe_port) {
-		process->probe = probe_start((uint16_t)settings->probe_port, &process->adaptor, err);
+		process->probe =
+			probe_start((uint16_t)settings->probe_port, &process->adaptor, err);
 		if (!process->probe)
 			return -1;
 	}
@@ -265,7 +267,7 @@ static void finish(struct service_process *process)
 	pthread_t thread;
 	struct hurry arguments = {.adaptor = adaptor, .done = cancel_new()};
 	bool hurried = process->adaptor_ready && arguments.done &&
-		pthread_create(&thread, NULL, hurry, &arguments) == 0;
+		       pthread_create(&thread, NULL, hurry, &arguments) == 0;
 	if (process->adaptor_ready)
 		cancel_fire(adaptor->stopping);
 	if (process->probe)
@@ -315,13 +317,16 @@ static int run(struct configuration *configuration)
 static void warn_of_settings(const struct settings *settings)
 {
 	if (settings->tls_skip_verify)
-		log_warn("option -tls-skip-verify has no effect: the forwarder's certificate is verified");
+		log_warn(
+			"option -tls-skip-verify has no effect: the forwarder's certificate is verified");
 	if (settings->disable_tls)
-		log_warn("option -disable-tls: pods' agents are reached in the clear; for testing only");
+		log_warn(
+			"option -disable-tls: pods' agents are reached in the clear; for testing only");
 	/* 64 characters of a sandbox id and the rest of the path. */
 	if (strlen(settings->pods_dir) > 107 - strlen("//agent.ttrpc") - 64)
-		log_warn("option -pods-dir: %s is so long that the agent sockets of sandboxes with long ids have "
-			 "no room in a socket's path",
+		log_warn(
+			"option -pods-dir: %s is so long that the agent sockets of sandboxes with long ids have "
+			"no room in a socket's path",
 			settings->pods_dir);
 }
 
@@ -331,13 +336,14 @@ int serve(const char *provider, int argc, char *const *argv)
 	cleanup_error err = ERROR_INIT;
 	bool help = false;
 	if (load_driver(&configuration, provider, argc, argv, &err) < 0 ||
-		options_parse(configuration.sets, configuration.set_count, argc, argv, NULL, &help, &err) <
-			0) {
+		options_parse(configuration.sets, configuration.set_count, argc, argv, NULL, &help,
+			&err) < 0) {
 		fprintf(stderr, "cloud-api-adaptor: %s\n", error_message(&err));
 		return EXIT_USAGE;
 	}
 	if (help) {
-		printf("cloud-api-adaptor %s [options]\n\n%s\n\n", provider, configuration.driver->title);
+		printf("cloud-api-adaptor %s [options]\n\n%s\n\n", provider,
+			configuration.driver->title);
 		options_help(configuration.sets, configuration.set_count, stdout);
 		return EXIT_OK;
 	}

@@ -30,13 +30,15 @@ const struct option settings_options[] = {
 	{"pods-dir", "PODS_DIR", "/run/peerpod/pods",
 		"folder of the per-sandbox folders that hold the agent sockets", AT(pods_dir),
 		.required = true},
-	{"pause-image", "PAUSE_IMAGE", "", "accepted and without effect, as upstream", AT(pause_image)},
+	{"pause-image", "PAUSE_IMAGE", "", "accepted and without effect, as upstream",
+		AT(pause_image)},
 	{"forwarder-port", "FORWARDER_PORT", "15150", "TCP port of the forwarder in the pod VM",
 		AT(forwarder_port), OPTION_INT, .min = 1, .max = 65535},
 	{"ca-cert-file", "CACERT_FILE", "",
 		"certificate authority of the forwarders' own certificates; empty: certificates are made per pod VM",
 		AT(ca_cert_file)},
-	{"cert-file", "CERT_FILE", "", "client certificate for the forwarders; empty: one is made per pod VM",
+	{"cert-file", "CERT_FILE", "",
+		"client certificate for the forwarders; empty: one is made per pod VM",
 		AT(cert_file)},
 	{"cert-key", "CERT_KEY", "", "key of the client certificate", AT(cert_key)},
 	{"tls-skip-verify", "TLS_SKIP_VERIFY", "false",
@@ -74,7 +76,8 @@ const struct option settings_options[] = {
 		"the pod VM's second interface goes into the pod's network namespace",
 		AT(ext_network_via_podvm), OPTION_BOOL},
 	{"pod-subnet-cidrs", "POD_SUBNET_CIDRS", "",
-		"comma-separated prefixes that stay on the tunnel in that mode", AT(pod_subnet_cidrs)},
+		"comma-separated prefixes that stay on the tunnel in that mode",
+		AT(pod_subnet_cidrs)},
 	{"disable-tls", NULL, "false", "plain TCP to the forwarder; testing only", AT(disable_tls),
 		OPTION_BOOL},
 
@@ -92,11 +95,11 @@ const struct option settings_options[] = {
 	{"cluster-name", "CLUSTER_NAME", "",
 		"cluster that instances are tagged with; empty: a name made once and kept in the state folder",
 		AT(cluster_name)},
-	{"node-name", "NODE_NAME", "", "worker that instances are tagged with; empty: the host's name",
-		AT(node_name)},
+	{"node-name", "NODE_NAME", "",
+		"worker that instances are tagged with; empty: the host's name", AT(node_name)},
 	{"create-grace", "CREATE_GRACE", "15m",
-		"a sandbox that was created and not started for this long is removed", AT(create_grace_ns),
-		OPTION_DURATION},
+		"a sandbox that was created and not started for this long is removed",
+		AT(create_grace_ns), OPTION_DURATION},
 	{"shim-grace", "SHIM_GRACE", "2m",
 		"a running sandbox that no shim is connected to for this long is removed; 0: never",
 		AT(shim_grace_ns), OPTION_DURATION},
@@ -105,8 +108,8 @@ const struct option settings_options[] = {
 		AT(orphan_grace_ns), OPTION_DURATION},
 	{"orphan-interval", "ORPHAN_INTERVAL", "10m", "how often such instances are looked for",
 		AT(orphan_interval_ns), OPTION_DURATION},
-	{"log-level", "LOG_LEVEL", "info", "lowest level that is logged", AT(log_level), OPTION_ENUM,
-		.choices = log_levels},
+	{"log-level", "LOG_LEVEL", "info", "lowest level that is logged", AT(log_level),
+		OPTION_ENUM, .choices = log_levels},
 	{"log-format", "LOG_FORMAT", "text", "form of a log line", AT(log_format), OPTION_ENUM,
 		.choices = log_formats},
 	{NULL, "PROBE_PORT", "0", "port of /startup, /livez and /readyz on 127.0.0.1; 0: none",
@@ -116,8 +119,10 @@ const size_t settings_option_count = array_size(settings_options);
 
 struct option_set settings_option_set(struct settings *settings)
 {
-	return (struct option_set){.title = "Options", .options = settings_options,
-		.count = settings_option_count, .values = settings};
+	return (struct option_set){.title = "Options",
+		.options = settings_options,
+		.count = settings_option_count,
+		.values = settings};
 }
 
 static int check_initdata(const struct settings *settings, struct error *err)
@@ -146,10 +151,12 @@ static int check_custom_tls(const struct settings *settings, struct error *err)
 			"options -ca-cert-file (CACERT_FILE) and -tls-skip-verify (TLS_SKIP_VERIFY) exclude each "
 			"other");
 	static const char *const names[] = {"ca-cert-file", "cert-file", "cert-key"};
-	const char *const files[] = {settings->ca_cert_file, settings->cert_file, settings->cert_key};
+	const char *const files[] = {settings->ca_cert_file, settings->cert_file,
+		settings->cert_key};
 	for (size_t i = 0; i < array_size(files); i++) {
 		if (*files[i] && access(files[i], R_OK) < 0)
-			return error_set_errno(err, errno, "option -%s: read %s", names[i], files[i]);
+			return error_set_errno(err, errno, "option -%s: read %s", names[i],
+				files[i]);
 	}
 	return 0;
 }
@@ -163,12 +170,12 @@ static bool is_cidr(const char *text)
 	memcpy(address, text, (size_t)(slash - text));
 	address[slash - text] = 0;
 	unsigned char bytes[16];
-	long most = inet_pton(AF_INET, address, bytes) == 1 ? 32
-		: inet_pton(AF_INET6, address, bytes) == 1  ? 128
-							    : -1;
+	long most = inet_pton(AF_INET, address, bytes) == 1    ? 32
+		    : inet_pton(AF_INET6, address, bytes) == 1 ? 128
+							       : -1;
 	size_t digits = strspn(slash + 1, "0123456789");
 	return most >= 0 && digits > 0 && digits <= 3 && !slash[1 + digits] &&
-		strtol(slash + 1, NULL, 10) <= most;
+	       strtol(slash + 1, NULL, 10) <= most;
 }
 
 static int check_cidrs(const struct settings *settings, struct error *err)
@@ -192,11 +199,12 @@ static int check_cidrs(const struct settings *settings, struct error *err)
 /* The paths end up in tags of a Unix socket and in a URL that the shim makes of it. */
 static int check_path(const char *option, const char *path, struct error *err)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
+	static const char allowed[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/._-";
 	if (*path != '/' || path[strspn(path, allowed)])
 		return error_set(err, ERROR_INVALID,
-			"option -%s: \"%s\" must be an absolute path of letters, digits, '.', '_' and '-'", option,
-			path);
+			"option -%s: \"%s\" must be an absolute path of letters, digits, '.', '_' and '-'",
+			option, path);
 	return 0;
 }
 
@@ -228,8 +236,8 @@ int settings_check(struct settings *settings, struct error *err)
 	if (settings->orphan_interval_ns == 0)
 		return error_set(err, ERROR_INVALID,
 			"option -orphan-interval (ORPHAN_INTERVAL) must be longer than 0");
-	if (tls_profile_parse(settings->tls_min_version, settings->tls_cipher_suites, &settings->profile,
-		    err) < 0)
+	if (tls_profile_parse(settings->tls_min_version, settings->tls_cipher_suites,
+		    &settings->profile, err) < 0)
 		return error_prefix(err, "options -tls-min-version and -tls-cipher-suites");
 	if (check_custom_tls(settings, err) < 0 || check_cidrs(settings, err) < 0 ||
 		check_initdata(settings, err) < 0)

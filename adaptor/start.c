@@ -21,7 +21,7 @@
 #include "base/log.h"
 
 /* A caller without a deadline does not wait for ever; the Go shim's own is ten minutes. */
-#define START_MOST_NS (30 * 60 * NS_PER_S)
+#define START_MOST_NS (UINT64_C(1800) * NS_PER_S)
 /* Kept back of the caller's deadline, so that it hears why and not only that it took too long. */
 #define ANSWER_MARGIN_NS (2 * NS_PER_S)
 /* agent-proxy is started in milliseconds; without it a pod VM would be paid for in vain. */
@@ -49,13 +49,14 @@ static struct instance_request request_of(const struct start *start, const struc
 {
 	const struct record *record = &start->sandbox->record;
 	return (struct instance_request){
-		.owner = {
-			.cluster = start->adaptor->cluster,
-			.node = start->adaptor->settings->node_name,
-			.pod_namespace = record->pod_namespace,
-			.pod = record->pod,
-			.sandbox = record->sandbox,
-		},
+		.owner =
+			{
+				.cluster = start->adaptor->cluster,
+				.node = start->adaptor->settings->node_name,
+				.pod_namespace = record->pod_namespace,
+				.pod = record->pod,
+				.sandbox = record->sandbox,
+			},
 		.token = record->token,
 		.name = record->instance_name,
 		.user_data = secret_reveal(&record->user_data),
@@ -88,13 +89,15 @@ static int create_with_retries(struct start *start, const struct instance_reques
 	const struct world *world = start->adaptor->world;
 	uint64_t pause = RETRY_FIRST_NS;
 	for (;;) {
-		if (world->driver->create(world->provider, request, instance, &start->bound, err) == 0)
+		if (world->driver->create(world->provider, request, instance, &start->bound, err) ==
+			0)
 			return 0;
 		if (err->kind != ERROR_RETRY && err->kind != ERROR_THROTTLED)
 			return -1;
 		log_warn("create instance: %s; trying again", error_message(err));
 		cleanup_error why = ERROR_INIT;
-		if (bound_sleep(&start->bound, pause / 2 + random_up_to(pause), "try again", &why) < 0) {
+		if (bound_sleep(&start->bound, pause / 2 + random_up_to(pause), "try again", &why) <
+			0) {
 			err->kind = why.kind;
 			return error_append(err, " (%s)", error_message(&why));
 		}
@@ -123,7 +126,8 @@ static int create_instance(struct start *start, struct error *err)
 	struct record *record = &start->sandbox->record;
 	cleanup(buf_free) struct buf digest = BUF_INIT;
 	cleanup(instance_free) struct instance instance = {0};
-	if (base64_decode(record->initdata_digest, strlen(record->initdata_digest), 64, &digest, err) < 0)
+	if (base64_decode(record->initdata_digest, strlen(record->initdata_digest), 64, &digest,
+		    err) < 0)
 		return -1;
 	sandbox_reach(&adaptor->table, start->sandbox, STAGE_CREATING);
 	if (journal_write(&adaptor->journal, record, FAULT_START_RECORD_CREATING, err) < 0)
@@ -154,12 +158,13 @@ static int wait_for_addresses(struct start *start, struct error *err)
 		return 0; /* the creation told them */
 	cleanup(instance_free) struct instance instance = {0};
 	fault_before(FAULT_START_ADDRESSES);
-	if (adaptor->world->driver->wait_addresses(adaptor->world->provider, record->instance_id, needed,
-		    &instance, &start->bound, err) < 0)
+	if (adaptor->world->driver->wait_addresses(adaptor->world->provider, record->instance_id,
+		    needed, &instance, &start->bound, err) < 0)
 		return -1;
 	fault_after(FAULT_START_ADDRESSES);
 	if (count_strings(instance.addresses) < needed)
-		return error_set(err, ERROR_INTERNAL, "the driver returned fewer addresses than needed");
+		return error_set(err, ERROR_INTERNAL,
+			"the driver returned fewer addresses than needed");
 	strings_free(record->addresses);
 	record->addresses = take_ptr(instance.addresses);
 	sandbox_reach(&adaptor->table, start->sandbox, STAGE_ADDRESSED);
@@ -184,10 +189,11 @@ static int set_network_up(struct start *start, struct error *err)
 static int reach_agent(struct start *start, struct error *err)
 {
 	const struct world *world = start->adaptor->world;
-	struct bound bound = bound_within(&start->bound, start->adaptor->settings->proxy_timeout_ns);
+	struct bound bound =
+		bound_within(&start->bound, start->adaptor->settings->proxy_timeout_ns);
 	fault_before(FAULT_START_OPEN);
-	if (world->proxy_ops->open(world->proxy, &start->sandbox->record, bound_left_ns(&bound), &bound,
-		    err) < 0)
+	if (world->proxy_ops->open(world->proxy, &start->sandbox->record, bound_left_ns(&bound),
+		    &bound, err) < 0)
 		return -1;
 	fault_after(FAULT_START_OPEN);
 	return 0;
@@ -228,7 +234,8 @@ static void append_console(struct start *start, struct error *err)
 	const struct world *world = start->adaptor->world;
 	if (!world->driver->console_tail || err->kind == ERROR_CANCELED)
 		return;
-	struct bound bound = {.deadline_ns = deadline_in(CONSOLE_NS), .cancel = start->adaptor->quit};
+	struct bound bound = {.deadline_ns = deadline_in(CONSOLE_NS),
+		.cancel = start->adaptor->quit};
 	cleanup(free_ptr) char *raw = world->driver->console_tail(world->provider,
 		start->sandbox->record.instance_id, CONSOLE_RAW_MAX, &bound);
 	cleanup(buf_free) struct buf text = BUF_INIT;
@@ -253,8 +260,8 @@ static int start_owned(struct start *start, struct error *err)
 			(unsigned long long)((now - before) / NS_PER_MS));
 		before = now;
 	}
-	log_info("running after %llu ms%s", (unsigned long long)((before - start->began_ns) / NS_PER_MS),
-		buf_text(&times));
+	log_info("running after %llu ms%s",
+		(unsigned long long)((before - start->began_ns) / NS_PER_MS), buf_text(&times));
 	return 0;
 }
 
@@ -346,13 +353,15 @@ int sandbox_start(struct adaptor *adaptor, const char *id, const struct bound *c
 		sandbox_unref(&adaptor->table, sandbox);
 		return result > 0 ? 0 : -1;
 	}
-	struct start start = {.adaptor = adaptor, .sandbox = sandbox,
-		.bound = start_bound(caller, cancel), .began_ns = clock_ns()};
+	struct start start = {.adaptor = adaptor,
+		.sandbox = sandbox,
+		.bound = start_bound(caller, cancel),
+		.began_ns = clock_ns()};
 	cleanup_error why = ERROR_INIT;
 	pthread_mutex_lock(&sandbox->owner);
 	result = sandbox_is_gone(&adaptor->table, sandbox)
-		? error_set(&why, ERROR_GONE, "sandbox %s does not exist", id)
-		: start_owned(&start, &why);
+			 ? error_set(&why, ERROR_GONE, "sandbox %s does not exist", id)
+			 : start_owned(&start, &why);
 	if (result < 0)
 		give_up(adaptor, sandbox, &why);
 	end(adaptor, sandbox);
@@ -362,7 +371,8 @@ int sandbox_start(struct adaptor *adaptor, const char *id, const struct bound *c
 			.cancel = adaptor->quit};
 		unsigned failed = sandbox_reap(adaptor, sandbox);
 		sandbox_wait_gone(adaptor, sandbox, failed, &rollback, NULL);
-		error_prefix(&why, "start pod %s/%s", sandbox->record.pod_namespace, sandbox->record.pod);
+		error_prefix(&why, "start pod %s/%s", sandbox->record.pod_namespace,
+			sandbox->record.pod);
 		error_move(err, &why);
 	}
 	sandbox_unref(&adaptor->table, sandbox);

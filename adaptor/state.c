@@ -24,8 +24,8 @@ static const char *const stage_names[START_STAGES] = {
 /* transitions[from][to]. A sandbox that is stopping ends by disappearing. */
 static const bool transitions[SANDBOX_STATES][SANDBOX_STATES] = {
 	[SANDBOX_CREATED] = {[SANDBOX_STARTING] = true, [SANDBOX_STOPPING] = true},
-	[SANDBOX_STARTING] = {[SANDBOX_RUNNING] = true, [SANDBOX_FAILED] = true,
-		[SANDBOX_STOPPING] = true},
+	[SANDBOX_STARTING] =
+		{[SANDBOX_RUNNING] = true, [SANDBOX_FAILED] = true, [SANDBOX_STOPPING] = true},
 	[SANDBOX_RUNNING] = {[SANDBOX_STOPPING] = true},
 	[SANDBOX_STOPPING] = {false},
 	[SANDBOX_FAILED] = {[SANDBOX_STOPPING] = true},

@@ -30,8 +30,8 @@ static int encode_initdata(const struct settings *settings, const char *toml, st
 	return out->failed ? error_set(err, ERROR_CAPACITY, "out of memory") : 0;
 }
 
-int user_data_build(const struct settings *settings, const struct apf *apf, const char *initdata_toml,
-	struct secret *user_data, struct error *err)
+int user_data_build(const struct settings *settings, const struct apf *apf,
+	const char *initdata_toml, struct secret *user_data, struct error *err)
 {
 	cleanup(buf_wipe) struct buf apf_json = BUF_INIT;
 	cleanup(buf_free) struct buf initdata = BUF_INIT;
@@ -44,15 +44,17 @@ int user_data_build(const struct settings *settings, const struct apf *apf, cons
 	struct cloudinit_file files[3];
 	size_t count = 0;
 	files[count++] = (struct cloudinit_file){.path = (char *)APF_PATH,
-		.content = (char *)apf_json.data, .len = apf_json.len};
+		.content = (char *)apf_json.data,
+		.len = apf_json.len};
 	if (initdata.len)
 		files[count++] = (struct cloudinit_file){.path = (char *)INITDATA_PATH,
-			.content = (char *)initdata.data, .len = initdata.len};
+			.content = (char *)initdata.data,
+			.len = initdata.len};
 	if (settings->scratch_space)
 		files[count++] = (struct cloudinit_file){.path = (char *)SCRATCH_MARKER_PATH};
 	if (cloudinit_write(files, count, &document, err) < 0)
 		return error_prefix(err, "user data");
-	if (document.len > CLOUDINIT_DOCUMENT_MAX)
+	if (document.len > (size_t)CLOUDINIT_DOCUMENT_MAX)
 		return error_set(err, ERROR_INVALID,
 			"user data: %zu bytes are more than the limit of %d; the largest part is initdata with "
 			"%zu bytes: make it smaller",
@@ -71,7 +73,8 @@ int user_data_initdata_digest(const struct settings *settings, const char *initd
 	if (*initdata_toml)
 		result = initdata_parse(initdata_toml, strlen(initdata_toml), &initdata, err);
 	else if (*settings->initdata)
-		result = initdata_decode(settings->initdata, strlen(settings->initdata), &initdata, err);
+		result = initdata_decode(settings->initdata, strlen(settings->initdata), &initdata,
+			err);
 	if (result < 0)
 		return error_prefix(err, "initdata");
 	buf_append_text(&text, "");

@@ -33,7 +33,8 @@ struct proxy_ops {
 	/* Serves the sandbox. timeout_ns bounds reaching its agent; 0: answers at once and dials later. */
 	int (*open)(void *proxy, const struct record *record, uint64_t timeout_ns,
 		const struct bound *bound, struct error *err);
-	int (*close)(void *proxy, const char *sandbox, const struct bound *bound, struct error *err);
+	int (*close)(void *proxy, const char *sandbox, const struct bound *bound,
+		struct error *err);
 	/* *sandboxes is new: proxy_sandboxes_free. */
 	int (*list)(void *proxy, struct proxy_sandbox **sandboxes, size_t *count,
 		const struct bound *bound, struct error *err);

@@ -47,7 +47,7 @@ static bool is_driver_file(const char *file)
 {
 	size_t len = strlen(file), suffix = strlen(DRIVER_SUFFIX);
 	return len > suffix && !strcmp(file + len - suffix, DRIVER_SUFFIX) &&
-		strspn(file, DRIVER_NAME_LETTERS) == len - suffix;
+	       strspn(file, DRIVER_NAME_LETTERS) == len - suffix;
 }
 
 char **provider_names(const char *folder, struct error *err)
@@ -99,12 +99,12 @@ static void append_choices(const char *folder, struct error *err)
 	error_append(err, "; drivers in %s: %s", folder, list.len ? buf_text(&list) : "none");
 }
 
-const struct provider_table *provider_load(const char *folder, const char *name,
-	struct error *err)
+const struct provider_table *provider_load(const char *folder, const char *name, struct error *err)
 {
 	if (!*name || strspn(name, DRIVER_NAME_LETTERS) != strlen(name)) {
 		error_set(err, ERROR_INVALID,
-			"\"%s\" is no name of a provider: lower-case letters, digits and '-' only", name);
+			"\"%s\" is no name of a provider: lower-case letters, digits and '-' only",
+			name);
 		return NULL;
 	}
 	cleanup(free_ptr) char *path = NULL;
@@ -125,13 +125,14 @@ const struct provider_table *provider_load(const char *folder, const char *name,
 	}
 	const struct provider_table *table = dlsym(library, DRIVER_SYMBOL);
 	if (!table) {
-		error_set(err, ERROR_INVALID, "%s is no driver: it has no symbol %s", path, DRIVER_SYMBOL);
+		error_set(err, ERROR_INVALID, "%s is no driver: it has no symbol %s", path,
+			DRIVER_SYMBOL);
 		return NULL;
 	}
 	if (table->abi != PROVIDER_ABI) {
 		error_set(err, ERROR_INVALID,
-			"driver %s is for interface %u, this program for %u: install both from one build", path,
-			(unsigned)table->abi, (unsigned)PROVIDER_ABI);
+			"driver %s is for interface %u, this program for %u: install both from one build",
+			path, (unsigned)table->abi, (unsigned)PROVIDER_ABI);
 		return NULL;
 	}
 	return table;

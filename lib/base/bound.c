@@ -69,8 +69,7 @@ int bound_check(const struct bound *bound, const char *what, struct error *err)
 	return 0;
 }
 
-int bound_poll(const struct bound *bound, int fd, short events, const char *what,
-	struct error *err)
+int bound_poll(const struct bound *bound, int fd, short events, const char *what, struct error *err)
 {
 	for (;;) {
 		if (bound_check(bound, what, err) < 0)

@@ -29,7 +29,7 @@ static uint32_t next(uint32_t *random)
 
 static void *hammer(void *argument)
 {
-	uint32_t random = (uint32_t)(uintptr_t)argument * 7919u + 1u;
+	uint32_t random = *(const uint32_t *)argument * 7919u + 1u;
 	for (int i = 0; i < ROUNDS; i++) {
 		char id[8];
 		snprintf(id, sizeof(id), "s%u", next(&random) % SANDBOXES);
@@ -37,7 +37,6 @@ static void *hammer(void *argument)
 		struct bound bound = bound_within(&BOUND_NONE,
 			next(&random) % 4 ? 20 * NS_PER_S : next(&random) % 3 * NS_PER_MS);
 		cleanup_error err = ERROR_INIT;
-		cleanup(free_ptr) char *instance = NULL;
 		switch (next(&random) % 5) {
 		case 0:
 		case 1:
@@ -51,7 +50,8 @@ static void *hammer(void *argument)
 			sandbox_stop(&node.adaptor, id, &bound, &err);
 			break;
 		case 4:
-			instance = sandbox_instance_of(&node.adaptor, "web", "shop", false, &bound, &err);
+			free(sandbox_instance_of(&node.adaptor, "web", "shop", false, &bound,
+				&err));
 			break;
 		}
 	}
@@ -81,8 +81,11 @@ static void test_many_callers_leave_nothing_and_make_no_second_instance(void **s
 	fake_node_init(&node, options);
 	fake_faults.random_percent = 10;
 	assert_int_equal(adaptor_spawn(&node.adaptor, housekeep, NULL, NULL), 0);
-	for (uintptr_t i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, hammer, (void *)i), 0);
+	uint32_t seeds[THREADS];
+	for (uint32_t i = 0; i < THREADS; i++) {
+		seeds[i] = i;
+		assert_int_equal(pthread_create(&threads[i], NULL, hammer, &seeds[i]), 0);
+	}
 	for (size_t i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	assert_true(fake_count().creates > 0);
@@ -109,8 +112,11 @@ static void test_the_process_may_end_in_the_middle_of_it_all(void **state)
 	fake_reset();
 	fake_node_init(&node, NULL);
 	fake_faults.random_percent = 10;
-	for (uintptr_t i = 0; i < THREADS; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, hammer, (void *)(i + 100)), 0);
+	uint32_t seeds[THREADS];
+	for (uint32_t i = 0; i < THREADS; i++) {
+		seeds[i] = i + 100;
+		assert_int_equal(pthread_create(&threads[i], NULL, hammer, &seeds[i]), 0);
+	}
 	for (size_t i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	fake_node_down(&node); /* reapers are at work, some between attempts */

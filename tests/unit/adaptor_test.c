@@ -114,22 +114,21 @@ static void test_a_failed_start_names_stage_cause_and_pod_and_leaves_nothing(voi
 	(void)state;
 	static const struct {
 		struct fake_faults faults;
-		const char *message;
 		enum error_kind kind;
+		const char *message;
 	} rows[] = {
-		{{.create = ERROR_CAPACITY}, "start pod shop/web: create the pod VM: the cloud is full",
-			ERROR_CAPACITY},
-		{{.create = ERROR_CAPACITY, .create_but_fail = true},
-			"start pod shop/web: create the pod VM: the cloud is full", ERROR_CAPACITY},
-		{{.addresses = ERROR_TIMEOUT},
+		{{.create = ERROR_CAPACITY}, ERROR_CAPACITY,
+			"start pod shop/web: create the pod VM: the cloud is full"},
+		{{.create = ERROR_CAPACITY, .create_but_fail = true}, ERROR_CAPACITY,
+			"start pod shop/web: create the pod VM: the cloud is full"},
+		{{.addresses = ERROR_TIMEOUT}, ERROR_TIMEOUT,
 			"start pod shop/web: wait for the address of the pod VM: no lease; the console of the pod VM "
-			"ended with: Kernel panic | not syncing",
-			ERROR_TIMEOUT},
-		{{.setup = ERROR_GONE}, "start pod shop/web: set up the pod network: no such device", ERROR_GONE},
-		{{.open = ERROR_RETRY},
+			"ended with: Kernel panic | not syncing"},
+		{{.setup = ERROR_GONE}, ERROR_GONE,
+			"start pod shop/web: set up the pod network: no such device"},
+		{{.open = ERROR_RETRY}, ERROR_RETRY,
 			"start pod shop/web: reach the agent in the pod VM: refused: nobody listens; the console of "
-			"the pod VM ended with: Kernel panic | not syncing",
-			ERROR_RETRY},
+			"the pod VM ended with: Kernel panic | not syncing"},
 	};
 	for (size_t i = 0; i < array_size(rows); i++) {
 		cleanup_error err = ERROR_INIT;
@@ -167,8 +166,10 @@ static void test_create_vm_refuses_a_pod_without_a_network_namespace(void **stat
 	} rows[] = {
 		{"", "pod shop/web: networkNamespacePath is empty: a pod with hostNetwork cannot run in a pod VM "
 		     "(with runtime-rs, disable_new_netns must be false)"},
-		{"run/netns/x", "pod shop/web: networkNamespacePath \"run/netns/x\" is no absolute path"},
-		{"/nonexistent/ns", "pod shop/web: network namespace /nonexistent/ns: No such file or directory"},
+		{"run/netns/x",
+			"pod shop/web: networkNamespacePath \"run/netns/x\" is no absolute path"},
+		{"/nonexistent/ns",
+			"pod shop/web: network namespace /nonexistent/ns: No such file or directory"},
 	};
 	const struct annotation annotations[] = {{"io.kubernetes.cri.sandbox-name", "web"},
 		{"io.kubernetes.cri.sandbox-namespace", "shop"}};
@@ -176,8 +177,9 @@ static void test_create_vm_refuses_a_pod_without_a_network_namespace(void **stat
 	for (size_t i = 0; i < array_size(rows); i++) {
 		cleanup_error err = ERROR_INIT;
 		char *socket = NULL;
-		assert_int_equal(sandbox_create(&node.adaptor, "s1", annotations, 2, rows[i].netns, &socket,
-					 &err), -1);
+		assert_int_equal(sandbox_create(&node.adaptor, "s1", annotations, 2, rows[i].netns,
+					 &socket, &err),
+			-1);
 		assert_string_equal(error_message(&err), rows[i].message);
 	}
 	fake_node_free(&node);
@@ -310,7 +312,8 @@ static void test_two_starts_at_once_make_one_vm(void **state)
 	assert_int_equal(fake_create(&node, "s1", NULL), 0);
 	begin_start(&b, 1);
 	assert_int_equal(start("s1", &err), -1);
-	assert_string_equal(error_message(&err), "start pod shop/web: sandbox s1 is being started already");
+	assert_string_equal(error_message(&err),
+		"start pod shop/web: sandbox s1 is being started already");
 	assert_int_equal(stop("s1", NULL), 0);
 	pthread_join(b.thread, NULL);
 	error_clear(&b.err);
@@ -376,7 +379,8 @@ static void test_get_info(void **state)
 	assert_null(sandbox_instance_of(&node.adaptor, "web", "shop", true, &soon, &err));
 	assert_int_equal(err.kind, ERROR_TIMEOUT);
 	assert_int_equal(start("s1", NULL), 0);
-	cleanup(free_ptr) char *id = sandbox_instance_of(&node.adaptor, "web", "shop", true, &BOUND_NONE, &err);
+	cleanup(free_ptr) char *id =
+		sandbox_instance_of(&node.adaptor, "web", "shop", true, &BOUND_NONE, &err);
 	assert_non_null(id);
 	assert_null(sandbox_instance_of(&node.adaptor, "web", "other", false, &BOUND_NONE, &err));
 	assert_int_equal(stop("s1", NULL), 0);
@@ -440,7 +444,8 @@ static void test_a_sandbox_without_a_shim_goes_after_its_grace(void **state)
 	while (fake_has_instance_of("s2")) {
 		uint64_t seen = notice_count(fake_changed);
 		if (fake_has_instance_of("s2"))
-			assert_int_equal(notice_wait(fake_changed, seen, &bound, "deletion", NULL), 0);
+			assert_int_equal(notice_wait(fake_changed, seen, &bound, "deletion", NULL),
+				0);
 	}
 	assert_true(fake_has_instance_of("s1"));
 	fake_set_shims("s1", 0); /* its shim dies: no shim ever connects again */
@@ -468,7 +473,8 @@ static void test_only_old_instances_of_this_very_node_are_orphans(void **state)
 	assert_int_equal(orphans_sweep(&node.adaptor, seen, &BOUND_NONE, &err), 0);
 	orphans_free(seen);
 	assert_false(fake_has_instance_of("lost"));
-	static const char *const kept[] = {"young", "shimmed", "neighbour", "foreign", "untagged", "mine"};
+	static const char *const kept[] = {"young", "shimmed", "neighbour", "foreign", "untagged",
+		"mine"};
 	for (size_t i = 0; i < array_size(kept); i++)
 		assert_true(fake_has_instance_of(kept[i]));
 	assert_int_equal(stop("mine", NULL), 0);
@@ -629,7 +635,8 @@ int main(void)
 		cmocka_unit_test(test_a_created_sandbox_can_be_started_after_a_restart),
 		cmocka_unit_test(test_a_deletion_is_finished_after_a_restart),
 		cmocka_unit_test(test_a_second_adaptor_on_the_same_state_is_refused),
-		cmocka_unit_test(test_a_damaged_record_is_put_aside_and_its_instance_goes_at_stop_vm),
+		cmocka_unit_test(
+			test_a_damaged_record_is_put_aside_and_its_instance_goes_at_stop_vm),
 		cmocka_unit_test(test_the_end_of_the_process_rolls_a_start_back),
 	};
 	int failed = cmocka_run_group_tests_name("adaptor", tests, NULL, NULL);

@@ -14,15 +14,22 @@
 #define NAME "io.kubernetes.cri.sandbox-name"
 #define NAMESPACE "io.kubernetes.cri.sandbox-namespace"
 
-static const char good_initdata[] = "algorithm = \"sha256\"\nversion = \"0.1.0\"\n\n[data]\n\"aa.toml\" = \"\"\n";
+static const char good_initdata[] =
+	"algorithm = \"sha256\"\nversion = \"0.1.0\"\n\n[data]\n\"aa.toml\" = \"\"\n";
 
 /* All nine keys, as the Go shim sends them when nothing is asked for. */
 static size_t empty_request(struct annotation *a)
 {
 	static const struct annotation nine[] = {
-		{NAME, "web"}, {NAMESPACE, "shop"}, {KEY("machine_type"), ""}, {KEY("image"), ""},
-		{KEY("default_vcpus"), "0"}, {KEY("default_memory"), "0"}, {KEY("cc_init_data"), ""},
-		{KEY("default_gpus"), "0"}, {KEY("default_gpu_model"), ""},
+		{NAME, "web"},
+		{NAMESPACE, "shop"},
+		{KEY("machine_type"), ""},
+		{KEY("image"), ""},
+		{KEY("default_vcpus"), "0"},
+		{KEY("default_memory"), "0"},
+		{KEY("cc_init_data"), ""},
+		{KEY("default_gpus"), "0"},
+		{KEY("default_gpu_model"), ""},
 	};
 	memcpy(a, nine, sizeof(nine));
 	return array_size(nine);
@@ -59,7 +66,8 @@ static void test_nothing_asked_for_means_defaults(void **state)
 static void test_a_key_that_is_absent_counts_as_empty_and_others_are_ignored(void **state)
 {
 	(void)state;
-	const struct annotation a[] = {{"example.org/other", "x"}, {NAMESPACE, "shop"}, {NAME, "web"}};
+	const struct annotation a[] = {{"example.org/other", "x"}, {NAMESPACE, "shop"},
+		{NAME, "web"}};
 	struct pod_request r;
 	assert_int_equal(annotations_read(a, array_size(a), &r, NULL), 0);
 	assert_int_equal(r.vcpus, 0);
@@ -73,11 +81,16 @@ static void test_sizes(void **state)
 		const char *key, *value;
 		int64_t vcpus, memory, gpus;
 	} rows[] = {
-		{KEY("default_vcpus"), "", 0, 0, 0},      {KEY("default_vcpus"), "2", 2, 0, 0},
-		{KEY("default_vcpus"), "1.5", 2, 0, 0},   {KEY("default_vcpus"), "0.5", 1, 0, 0},
-		{KEY("default_vcpus"), "2.000", 2, 0, 0}, {KEY("default_vcpus"), "0.0", 0, 0, 0},
-		{KEY("default_vcpus"), "4096", 4096, 0, 0}, {KEY("default_memory"), "2048", 0, 2048, 0},
-		{KEY("default_memory"), "", 0, 0, 0},     {KEY("default_gpus"), "4", 0, 0, 4},
+		{KEY("default_vcpus"), "", 0, 0, 0},
+		{KEY("default_vcpus"), "2", 2, 0, 0},
+		{KEY("default_vcpus"), "1.5", 2, 0, 0},
+		{KEY("default_vcpus"), "0.5", 1, 0, 0},
+		{KEY("default_vcpus"), "2.000", 2, 0, 0},
+		{KEY("default_vcpus"), "0.0", 0, 0, 0},
+		{KEY("default_vcpus"), "4096", 4096, 0, 0},
+		{KEY("default_memory"), "2048", 0, 2048, 0},
+		{KEY("default_memory"), "", 0, 0, 0},
+		{KEY("default_gpus"), "4", 0, 0, 4},
 		{KEY("default_gpus"), "", 0, 0, 0},
 	};
 	for (size_t i = 0; i < array_size(rows); i++) {
@@ -135,45 +148,63 @@ static void test_what_is_wrong_is_refused_with_the_annotation_named(void **state
 		{NAME, "", "annotation " NAME ": is missing or empty"},
 		{NAME, "a b", "annotation " NAME ": character 2 (byte 0x20) is not allowed"},
 		{NAME, "../../etc", "annotation " NAME ": character 3 (byte 0x2f) is not allowed"},
-		{NAME, "k8s_x", "annotation " NAME ": \"k8s_x\" is not k8s_<pod>_<namespace>_<uid>_<attempt>"},
+		{NAME, "k8s_x",
+			"annotation " NAME
+			": \"k8s_x\" is not k8s_<pod>_<namespace>_<uid>_<attempt>"},
 		{NAME, "k8s_a_b_c_0_1",
-			"annotation " NAME ": \"k8s_a_b_c_0_1\" is not k8s_<pod>_<namespace>_<uid>_<attempt>"},
+			"annotation " NAME
+			": \"k8s_a_b_c_0_1\" is not k8s_<pod>_<namespace>_<uid>_<attempt>"},
 		{NAME, "k8s_web_other_u1_0",
-			"annotations " NAME " and " NAMESPACE " differ on the namespace: \"other\" and \"shop\""},
+			"annotations " NAME " and " NAMESPACE
+			" differ on the namespace: \"other\" and \"shop\""},
 		{NAMESPACE, "", "annotation " NAMESPACE ": is missing or empty"},
-		{NAMESPACE, long_text, "annotation " NAMESPACE ": 200 characters are more than the limit of 63"},
+		{NAMESPACE, long_text,
+			"annotation " NAMESPACE ": 200 characters are more than the limit of 63"},
 		{KEY("default_vcpus"), "two",
-			"annotation " KEY("default_vcpus") ": \"two\" is no number of vCPUs: write it like 2 or 1.5"},
+			"annotation " KEY(
+				"default_vcpus") ": \"two\" is no number of vCPUs: write it like 2 or 1.5"},
 		{KEY("default_vcpus"), "-1",
-			"annotation " KEY("default_vcpus") ": \"-1\" is no number of vCPUs: write it like 2 or 1.5"},
+			"annotation " KEY(
+				"default_vcpus") ": \"-1\" is no number of vCPUs: write it like 2 or 1.5"},
 		{KEY("default_vcpus"), "1.",
-			"annotation " KEY("default_vcpus") ": \"1.\" is no number of vCPUs: write it like 2 or 1.5"},
+			"annotation " KEY(
+				"default_vcpus") ": \"1.\" is no number of vCPUs: write it like 2 or 1.5"},
 		{KEY("default_vcpus"), "1.5.5",
-			"annotation " KEY("default_vcpus") ": \"1.5.5\" is no number of vCPUs: write it like 2 or 1.5"},
+			"annotation " KEY(
+				"default_vcpus") ": \"1.5.5\" is no number of vCPUs: write it like 2 or 1.5"},
 		{KEY("default_vcpus"), "1e3",
-			"annotation " KEY("default_vcpus") ": \"1e3\" is no number of vCPUs: write it like 2 or 1.5"},
+			"annotation " KEY(
+				"default_vcpus") ": \"1e3\" is no number of vCPUs: write it like 2 or 1.5"},
 		{KEY("default_vcpus"), "4097",
-			"annotation " KEY("default_vcpus") ": \"4097\" is more than the limit of 4096"},
+			"annotation " KEY(
+				"default_vcpus") ": \"4097\" is more than the limit of 4096"},
 		{KEY("default_vcpus"), "99999999999999999999999",
-			"annotation " KEY("default_vcpus")
-			": \"99999999999999999999999\" is more than the limit of 4096"},
+			"annotation " KEY(
+				"default_vcpus") ": \"99999999999999999999999\" is more than the limit of 4096"},
 		{KEY("default_vcpus"), "4096.5",
-			"annotation " KEY("default_vcpus") ": \"4096.5\" is more than the limit of 4096"},
+			"annotation " KEY(
+				"default_vcpus") ": \"4096.5\" is more than the limit of 4096"},
 		{KEY("default_memory"), "2Gi",
 			"annotation " KEY("default_memory") ": \"2Gi\" is no whole number (MiB)"},
 		{KEY("default_memory"), "67108865",
-			"annotation " KEY("default_memory") ": \"67108865\" is more than the limit of 67108864 (MiB)"},
-		{KEY("default_gpus"), "1.5", "annotation " KEY("default_gpus") ": \"1.5\" is no whole number"},
-		{KEY("default_gpus"), "65", "annotation " KEY("default_gpus") ": \"65\" is more than the limit of 64"},
+			"annotation " KEY(
+				"default_memory") ": \"67108865\" is more than the limit of 67108864 (MiB)"},
+		{KEY("default_gpus"), "1.5",
+			"annotation " KEY("default_gpus") ": \"1.5\" is no whole number"},
+		{KEY("default_gpus"), "65",
+			"annotation " KEY("default_gpus") ": \"65\" is more than the limit of 64"},
 		{KEY("machine_type"), "big\none",
-			"annotation " KEY("machine_type") ": character 4 (byte 0x0a) is not allowed"},
-		{KEY("image"), "ami 1", "annotation " KEY("image") ": character 4 (byte 0x20) is not allowed"},
+			"annotation " KEY(
+				"machine_type") ": character 4 (byte 0x0a) is not allowed"},
+		{KEY("image"), "ami 1",
+			"annotation " KEY("image") ": character 4 (byte 0x20) is not allowed"},
 		{KEY("default_gpu_model"), "A\x01",
 			"annotation " KEY("default_gpu_model") ": holds a control character"},
-		{KEY("cc_init_data"), "algorithm = \"sha256\"\nversion = \"0.1.0\"\n[data]\n\"cdh.toml\" = \"\"\n",
-			"annotation " KEY("cc_init_data")
-			": [data] has no \"aa.toml\", without which nothing starts in the pod VM: add it, an empty "
-			"text will do"},
+		{KEY("cc_init_data"),
+			"algorithm = \"sha256\"\nversion = \"0.1.0\"\n[data]\n\"cdh.toml\" = \"\"\n",
+			"annotation " KEY(
+				"cc_init_data") ": [data] has no \"aa.toml\", without which nothing starts in the pod VM: add it, an empty "
+						"text will do"},
 	};
 	for (size_t i = 0; i < array_size(rows); i++) {
 		struct annotation a[9];
@@ -190,8 +221,8 @@ static void test_what_is_wrong_is_refused_with_the_annotation_named(void **state
 static void test_bad_initdata_is_refused_at_the_door(void **state)
 {
 	(void)state;
-	static const char *const texts[] = {"not = [toml", "algorithm = \"md5\"\nversion = \"0.1.0\"\n[data]\n",
-		"H4sIAAAAAAAA"};
+	static const char *const texts[] = {"not = [toml",
+		"algorithm = \"md5\"\nversion = \"0.1.0\"\n[data]\n", "H4sIAAAAAAAA"};
 	for (size_t i = 0; i < array_size(texts); i++) {
 		struct annotation a[9];
 		struct pod_request r;
@@ -231,7 +262,8 @@ static void test_sandbox_ids_are_fit_for_paths(void **state)
 	id[129] = 0;
 	cleanup_error err = ERROR_INIT;
 	assert_int_equal(sandbox_id_check(id, &err), -1);
-	assert_string_equal(error_message(&err), "sandbox id of 129 characters: more than the limit of 128");
+	assert_string_equal(error_message(&err),
+		"sandbox id of 129 characters: more than the limit of 128");
 	id[64] = 0;
 	assert_int_equal(sandbox_id_check(id, NULL), 0);
 }

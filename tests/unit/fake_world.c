@@ -16,10 +16,10 @@
 enum kind { FREE, INSTANCE, TUNNEL, RESERVATION, SERVED };
 
 struct thing {
-	enum kind kind;
-	char sandbox[80], token[40], id[48], cluster[64], node[64];
 	int64_t created;
+	enum kind kind;
 	unsigned shims;
+	char sandbox[80], token[40], id[48], cluster[64], node[64];
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -176,7 +176,7 @@ static int driver_create(struct provider *provider, const struct instance_reques
 	creates++;
 	remember_user_data(request->user_data);
 	bool fails = fake_faults.create != ERROR_NONE &&
-		(!fake_faults.create_failures || creates <= fake_faults.create_failures);
+		     (!fake_faults.create_failures || creates <= fake_faults.create_failures);
 	pthread_mutex_unlock(&lock);
 	if (enter(ERROR_NONE, "create", err) < 0)
 		return -1;
@@ -229,7 +229,7 @@ static int driver_delete(struct provider *provider, const char *id, const struct
 	pthread_mutex_lock(&lock);
 	deletes++;
 	bool fails = fake_faults.delete != ERROR_NONE &&
-		(!fake_faults.delete_failures || deletes <= fake_faults.delete_failures);
+		     (!fake_faults.delete_failures || deletes <= fake_faults.delete_failures);
 	pthread_mutex_unlock(&lock);
 	if (enter(fails ? fake_faults.delete : ERROR_NONE, "the cloud does not answer", err) < 0)
 		return -1;
@@ -257,8 +257,10 @@ static int driver_list(struct provider *provider, const char *cluster, const cha
 	for (size_t i = 0; i < THINGS_MAX; i++) {
 		if (things[i].kind == INSTANCE)
 			(*instances)[(*count)++] = (struct instance){.id = strdup(things[i].id),
-				.sandbox = strdup(things[i].sandbox), .cluster = strdup(things[i].cluster),
-				.node = strdup(things[i].node), .created = things[i].created};
+				.sandbox = strdup(things[i].sandbox),
+				.cluster = strdup(things[i].cluster),
+				.node = strdup(things[i].node),
+				.created = things[i].created};
 	}
 	pthread_mutex_unlock(&lock);
 	return 0;
@@ -309,9 +311,14 @@ static int network_inspect(const struct podnetwork_worker_settings *settings,
 	int64_t vni = 555000 + (int64_t)++serial;
 	pthread_mutex_unlock(&lock);
 	*network = (struct podnetwork){.podip = strdup("10.42.7.19/24"),
-		.pod_hw_addr = strdup("02:1f:9a:00:07:13"), .interface = strdup("eth0"),
-		.worker_node_ip = strdup("192.0.2.1/24"), .tunnel_type = strdup("vxlan"), .mtu = 1500,
-		.vxlan_port = settings->vxlan_port, .vxlan_id = vni, .index = vni - 555000};
+		.pod_hw_addr = strdup("02:1f:9a:00:07:13"),
+		.interface = strdup("eth0"),
+		.worker_node_ip = strdup("192.0.2.1/24"),
+		.tunnel_type = strdup("vxlan"),
+		.mtu = 1500,
+		.vxlan_port = settings->vxlan_port,
+		.vxlan_id = vni,
+		.index = vni - 555000};
 	return 0;
 }
 
@@ -430,8 +437,9 @@ static void must(int result, const struct error *err)
 void fake_node_init(struct fake_node *node, const char *const *options)
 {
 	cleanup_error err = ERROR_INIT;
-	char state[64], pods[64], *arguments[16] = {state, pods, (char *)"-cluster-name=c1",
-		(char *)"-node-name=n1", (char *)"-log-level=error"};
+	char state[64], pods[64],
+		*arguments[16] = {state, pods, (char *)"-cluster-name=c1", (char *)"-node-name=n1",
+			(char *)"-log-level=error"};
 	int argc = 5;
 	bool help;
 	*node = (struct fake_node){.folder = "/tmp/ppad-XXXXXX"};
@@ -487,8 +495,8 @@ int fake_create(struct fake_node *node, const char *id, struct error *err)
 	const struct annotation annotations[] = {{"io.kubernetes.cri.sandbox-name", "web"},
 		{"io.kubernetes.cri.sandbox-namespace", "shop"}};
 	cleanup(free_ptr) char *socket = NULL;
-	return sandbox_create(&node->adaptor, id, annotations, array_size(annotations), "/proc/self/ns/net",
-		&socket, err);
+	return sandbox_create(&node->adaptor, id, annotations, array_size(annotations),
+		"/proc/self/ns/net", &socket, err);
 }
 
 bool fake_wait_for(struct fake_node *node, bool (*condition)(struct fake_node *node))

@@ -10,14 +10,14 @@
 #include "adaptor/adaptor.h"
 
 struct fake_faults {
-	enum error_kind create;    /* how create fails; ERROR_NONE: it does not */
-	unsigned create_failures;  /* how often; 0: always */
-	bool create_but_fail;      /* the instance is there although create failed */
-	bool create_blocks;        /* until cancelled */
+	enum error_kind create;   /* how create fails; ERROR_NONE: it does not */
+	unsigned create_failures; /* how often; 0: always */
+	bool create_but_fail;     /* the instance is there although create failed */
+	bool create_blocks;       /* until cancelled */
 	enum error_kind addresses, open, delete, setup, inspect;
-	unsigned delete_failures;  /* how often; 0: always */
-	bool open_blocks;          /* until cancelled */
-	unsigned random_percent;   /* of calls that fail with ERROR_INTERNAL */
+	unsigned delete_failures; /* how often; 0: always */
+	bool open_blocks;         /* until cancelled */
+	unsigned random_percent;  /* of calls that fail with ERROR_INTERNAL */
 };
 
 struct fake_counts {

@@ -24,15 +24,19 @@ static void test_transitions_are_these_and_no_others(void **state)
 	static const struct {
 		enum sandbox_state from, to;
 	} allowed[] = {
-		{SANDBOX_CREATED, SANDBOX_STARTING},  {SANDBOX_CREATED, SANDBOX_STOPPING},
-		{SANDBOX_STARTING, SANDBOX_RUNNING},  {SANDBOX_STARTING, SANDBOX_FAILED},
-		{SANDBOX_STARTING, SANDBOX_STOPPING}, {SANDBOX_RUNNING, SANDBOX_STOPPING},
+		{SANDBOX_CREATED, SANDBOX_STARTING},
+		{SANDBOX_CREATED, SANDBOX_STOPPING},
+		{SANDBOX_STARTING, SANDBOX_RUNNING},
+		{SANDBOX_STARTING, SANDBOX_FAILED},
+		{SANDBOX_STARTING, SANDBOX_STOPPING},
+		{SANDBOX_RUNNING, SANDBOX_STOPPING},
 		{SANDBOX_FAILED, SANDBOX_STOPPING},
 	};
 	size_t count = 0;
 	for (int from = 0; from < SANDBOX_STATES; from++) {
 		for (int to = 0; to < SANDBOX_STATES; to++)
-			count += sandbox_state_may((enum sandbox_state)from, (enum sandbox_state)to);
+			count +=
+				sandbox_state_may((enum sandbox_state)from, (enum sandbox_state)to);
 	}
 	assert_int_equal(count, array_size(allowed));
 	for (size_t i = 0; i < array_size(allowed); i++)
@@ -44,12 +48,15 @@ static void test_names_of_states_and_stages_are_read_back(void **state)
 	(void)state;
 	for (int i = 0; i < SANDBOX_STATES; i++) {
 		enum sandbox_state s;
-		assert_int_equal(sandbox_state_parse(sandbox_state_name((enum sandbox_state)i), &s, NULL), 0);
+		assert_int_equal(sandbox_state_parse(sandbox_state_name((enum sandbox_state)i), &s,
+					 NULL),
+			0);
 		assert_int_equal(s, i);
 	}
 	for (int i = 0; i < START_STAGES; i++) {
 		enum start_stage s;
-		assert_int_equal(start_stage_parse(start_stage_name((enum start_stage)i), &s, NULL), 0);
+		assert_int_equal(start_stage_parse(start_stage_name((enum start_stage)i), &s, NULL),
+			0);
 		assert_int_equal(s, i);
 	}
 }
@@ -66,20 +73,45 @@ static struct record full_record(const char *id)
 	static char *suites[] = {(char *)"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", NULL};
 	static char *addresses[] = {(char *)"192.0.2.7", (char *)"2001:db8::7", NULL};
 	struct record r = {
-		.sandbox = copy(id), .pod = copy("web"), .pod_namespace = copy("shop"), .pod_uid = copy("u-1"),
-		.state = SANDBOX_RUNNING, .stage = STAGE_SERVED, .failure = copy(""), .created_at = 1700000000,
-		.netns_path = copy("/run/netns/cni-1"), .netns_device = 4, .netns_inode = 4026531840,
-		.agent_socket = copy("/run/peerpod/pods/x/agent.ttrpc"), .has_network = true,
-		.network = {.podip = copy("10.42.7.19/24"), .pod_hw_addr = copy("02:1f:9a:00:07:13"),
-			.interface = copy("eth0"), .worker_node_ip = copy("192.0.2.1/24"),
-			.tunnel_type = copy("vxlan"), .mtu = 1500, .index = 4, .vxlan_port = 4789,
+		.sandbox = copy(id),
+		.pod = copy("web"),
+		.pod_namespace = copy("shop"),
+		.pod_uid = copy("u-1"),
+		.state = SANDBOX_RUNNING,
+		.stage = STAGE_SERVED,
+		.failure = copy(""),
+		.created_at = 1700000000,
+		.netns_path = copy("/run/netns/cni-1"),
+		.netns_device = 4,
+		.netns_inode = 4026531840,
+		.agent_socket = copy("/run/peerpod/pods/x/agent.ttrpc"),
+		.has_network = true,
+		.network = {.podip = copy("10.42.7.19/24"),
+			.pod_hw_addr = copy("02:1f:9a:00:07:13"),
+			.interface = copy("eth0"),
+			.worker_node_ip = copy("192.0.2.1/24"),
+			.tunnel_type = copy("vxlan"),
+			.mtu = 1500,
+			.index = 4,
+			.vxlan_port = 4789,
 			.vxlan_id = 555004},
-		.tunnel = {.tls = true, .port = 15150, .server_name = copy("podvm-web-abc"),
-			.ca_pem = copy("CA\n"), .client_cert_pem = copy("CERT\n"), .pinned_cert_pem = copy("PIN\n"),
+		.tunnel = {.tls = true,
+			.port = 15150,
+			.server_name = copy("podvm-web-abc"),
+			.ca_pem = copy("CA\n"),
+			.client_cert_pem = copy("CERT\n"),
+			.pinned_cert_pem = copy("PIN\n"),
 			.min_version = copy("VersionTLS12")},
-		.token = copy("0123456789abcdef0123456789abcdef"), .instance_name = copy("podvm-web-abc"),
-		.instance_type = copy(""), .image = copy("img\"\\\xc3\xa9"), .vcpus = 2, .memory_mib = 2048,
-		.gpus = 1, .second_nic = true, .initdata_digest = copy("AAAA"), .instance_id = copy("i-1"),
+		.token = copy("0123456789abcdef0123456789abcdef"),
+		.instance_name = copy("podvm-web-abc"),
+		.instance_type = copy(""),
+		.image = copy("img\"\\\xc3\xa9"),
+		.vcpus = 2,
+		.memory_mib = 2048,
+		.gpus = 1,
+		.second_nic = true,
+		.initdata_digest = copy("AAAA"),
+		.instance_id = copy("i-1"),
 	};
 	assert_true(secret_set(&r.tunnel.client_key_pem, "KEY\n", 4));
 	assert_true(secret_set(&r.user_data, "#cloud-config\n\t\x01", 16));
@@ -141,7 +173,8 @@ static void test_what_is_wrong_in_a_record_is_named(void **state)
 		{"stage", "\"network\"", "r: state \"running\" in stage \"network\""},
 		{"sandbox", NULL, "r: \"sandbox\" is missing"},
 		{"pod", "\"\"", "r: \"sandbox\", \"pod\", \"token\" or \"agent-socket\" is empty"},
-		{"agent-socket", "\"run/x\"", "r: \"sandbox\", \"pod\", \"token\" or \"agent-socket\" is empty"},
+		{"agent-socket", "\"run/x\"",
+			"r: \"sandbox\", \"pod\", \"token\" or \"agent-socket\" is empty"},
 		{"instance-id", "\"\"", "r: stage \"served\" without \"instance-id\""},
 		{"addresses", "[]", "r: stage \"served\" without \"addresses\""},
 		{"addresses", "{}", "r: \"addresses\" must be an array"},
@@ -207,7 +240,8 @@ static void test_the_journal_keeps_good_records_and_puts_bad_ones_aside(void **s
 	write_text(&journal, "cut.json", "{\"version\": 1, \"sandb");
 	cleanup(free_ptr) char *other = damaged_text("gpus", "0");
 	write_text(&journal, "misnamed.json", other); /* says that it is of s1 */
-	write_text(&journal, "good.json.Ab12Cd", "half a record"); /* of a write that was cut short */
+	write_text(&journal, "good.json.Ab12Cd",
+		"half a record"); /* of a write that was cut short */
 	write_text(&journal, "notes.txt", "not ours");
 	log_init("test", LOG_ERROR + 1, LOG_TEXT);
 	assert_int_equal(journal_read_all(&journal, &records, &count, &err), 0);
@@ -240,7 +274,7 @@ static void test_every_step_has_two_fault_points_of_its_own(void **state)
 	FILE *out = open_memstream(&text, &len);
 	fault_steps_print(out);
 	fclose(out);
-	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
 		lines++;
 	assert_int_equal(lines, 2 * FAULT_STEP_COUNT);
 	free(text);

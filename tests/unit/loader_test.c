@@ -64,7 +64,8 @@ static void test_bad_names_are_refused(void **state)
 		cleanup_error err = ERROR_INIT;
 		char expected[128];
 		snprintf(expected, sizeof(expected),
-			"\"%s\" is no name of a provider: lower-case letters, digits and '-' only", names[i]);
+			"\"%s\" is no name of a provider: lower-case letters, digits and '-' only",
+			names[i]);
 		assert_null(provider_load(folder, names[i], &err));
 		assert_int_equal(err.kind, ERROR_INVALID);
 		assert_string_equal(error_message(&err), expected);

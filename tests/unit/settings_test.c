@@ -63,7 +63,8 @@ static void test_every_option_of_upstream_is_here(void **state)
 	for (size_t i = 0; i < array_size(upstream); i++) {
 		const struct option *found = NULL;
 		for (size_t j = 0; j < settings_option_count; j++) {
-			if (settings_options[j].name && !strcmp(settings_options[j].name, upstream[i].name))
+			if (settings_options[j].name &&
+				!strcmp(settings_options[j].name, upstream[i].name))
 				found = &settings_options[j];
 		}
 		assert_non_null(found);
@@ -92,12 +93,21 @@ static const char *config_map(const char *name)
 	static const struct {
 		const char *name, *value;
 	} data[] = {
-		{"REMOTE_HYPERVISOR_ENDPOINT", "/run/other/h.sock"}, {"PODS_DIR", "/run/other/pods"},
-		{"FORWARDER_PORT", "15151"}, {"PROXY_TIMEOUT", "7m"}, {"VXLAN_PORT", "9000"},
-		{"TLS_MIN_VERSION", "VersionTLS13"}, {"PEERPODS_LIMIT_PER_NODE", "-1"},
-		{"ENABLE_SCRATCH_SPACE", "TRUE"}, {"EXTERNAL_NETWORK_VIA_PODVM", "1"},
-		{"POD_SUBNET_CIDRS", "10.0.0.0/8, 2001:db8::/32"}, {"CLOUD_CONFIG_VERIFY", "no"},
-		{"PAUSE_IMAGE", ""}, {"TUNNEL_TYPE", ""}, {"NODE_NAME", "worker-1"}, {"PROBE_PORT", "8000"},
+		{"REMOTE_HYPERVISOR_ENDPOINT", "/run/other/h.sock"},
+		{"PODS_DIR", "/run/other/pods"},
+		{"FORWARDER_PORT", "15151"},
+		{"PROXY_TIMEOUT", "7m"},
+		{"VXLAN_PORT", "9000"},
+		{"TLS_MIN_VERSION", "VersionTLS13"},
+		{"PEERPODS_LIMIT_PER_NODE", "-1"},
+		{"ENABLE_SCRATCH_SPACE", "TRUE"},
+		{"EXTERNAL_NETWORK_VIA_PODVM", "1"},
+		{"POD_SUBNET_CIDRS", "10.0.0.0/8, 2001:db8::/32"},
+		{"CLOUD_CONFIG_VERIFY", "no"},
+		{"PAUSE_IMAGE", ""},
+		{"TUNNEL_TYPE", ""},
+		{"NODE_NAME", "worker-1"},
+		{"PROBE_PORT", "8000"},
 	};
 	for (size_t i = 0; i < array_size(data); i++) {
 		if (!strcmp(data[i].name, name))
@@ -150,14 +160,17 @@ static void test_what_is_wrong_is_refused_with_the_option_named(void **state)
 			"option -pods-dir: \"run\" must be an absolute path of letters, digits, '.', '_' and '-'"},
 		{{"-socket", "/run/a:b"},
 			"option -socket: \"/run/a:b\" must be an absolute path of letters, digits, '.', '_' and '-'"},
-		{{"-proxy-timeout=0"}, "option -proxy-timeout (PROXY_TIMEOUT) must be longer than 0"},
+		{{"-proxy-timeout=0"},
+			"option -proxy-timeout (PROXY_TIMEOUT) must be longer than 0"},
 		{{"-proxy-timeout=5"},
 			"option -proxy-timeout (PROXY_TIMEOUT): \"5\" is no duration: write it like 5m, 1h30m or "
 			"200ms"},
 		{{"-forwarder-port=70000"},
 			"option -forwarder-port (FORWARDER_PORT): 70000 is not between 1 and 65535"},
-		{{"-vxlan-min-id=16777216"}, "option -vxlan-min-id: 16777216 is not between 1 and 16777215"},
-		{{"-tunnel-type=gre"}, "option -tunnel-type (TUNNEL_TYPE): \"gre\" is none of: vxlan"},
+		{{"-vxlan-min-id=16777216"},
+			"option -vxlan-min-id: 16777216 is not between 1 and 16777215"},
+		{{"-tunnel-type=gre"},
+			"option -tunnel-type (TUNNEL_TYPE): \"gre\" is none of: vxlan"},
 		{{"-cert-file=/dev/null"},
 			"options -cert-file (CERT_FILE) and -cert-key (CERT_KEY) go together: -cert-key is not set"},
 		{{"-cert-key=/dev/null"},
@@ -173,8 +186,9 @@ static void test_what_is_wrong_is_refused_with_the_option_named(void **state)
 		{{"-pod-subnet-cidrs=10.0.0.0/33"},
 			"option -pod-subnet-cidrs (POD_SUBNET_CIDRS): \"10.0.0.0/33\" is no prefix: write it like "
 			"10.0.0.0/8"},
-		{{"-socket="}, "option -socket (REMOTE_HYPERVISOR_ENDPOINT) is required and not set: Unix socket of "
-			       "the hypervisor service"},
+		{{"-socket="},
+			"option -socket (REMOTE_HYPERVISOR_ENDPOINT) is required and not set: Unix socket of "
+			"the hypervisor service"},
 		{{"-colour=red"}, "unknown option -colour: --help lists what there is"},
 	};
 	for (size_t i = 0; i < array_size(rows); i++) {
@@ -203,10 +217,12 @@ static void test_a_tls_profile_that_cannot_work_is_refused(void **state)
 	for (size_t i = 0; i < array_size(arguments); i++) {
 		struct settings s;
 		cleanup_error err = ERROR_INIT;
-		assert_int_equal(parse(&s, arguments[i][1] ? 2 : 1, (char *const *)arguments[i], no_variable,
-					 &err), 0);
+		assert_int_equal(parse(&s, arguments[i][1] ? 2 : 1, (char *const *)arguments[i],
+					 no_variable, &err),
+			0);
 		assert_int_equal(settings_check(&s, &err), -1);
-		assert_memory_equal(error_message(&err), "options -tls-min-version and -tls-cipher-suites: ", 49);
+		assert_memory_equal(error_message(&err),
+			"options -tls-min-version and -tls-cipher-suites: ", 49);
 		settings_free(&s);
 	}
 }
@@ -229,7 +245,8 @@ static void check_initdata(const char *toml, const char *message)
 static void test_default_initdata_is_checked_at_start(void **state)
 {
 	(void)state;
-	check_initdata("algorithm = \"sha256\"\nversion = \"0.1.0\"\n[data]\n\"aa.toml\" = \"\"\n", NULL);
+	check_initdata("algorithm = \"sha256\"\nversion = \"0.1.0\"\n[data]\n\"aa.toml\" = \"\"\n",
+		NULL);
 	check_initdata("algorithm = \"sha256\"\nversion = \"0.1.0\"\n[data]\n",
 		"option -initdata (INITDATA): [data] has no \"aa.toml\", without which nothing starts in the pod "
 		"VM: add it, an empty text will do");
