@@ -54,6 +54,8 @@ LDFLAGS_ALL = $(san_flags) -Wl,-z,relro,-z,now -Wl,--as-needed $(LDFLAGS)
 strict_rooms := lib/ttrpc/% vsock-proxy/%
 room_flags = $(if $(filter $(strict_rooms),$<),-Wconversion)
 
+comma := ,
+
 # ---- functions that the rooms use ------------------------------------------------------------
 
 # $(call library,NAME,LIBRARIES IT NEEDS,PKG-CONFIG MODULES): lib/NAME/*.c, *.cc
@@ -93,8 +95,9 @@ $$B/providers/$(1).so: $$$$(call objects_of,$$$$(driver_$(1)_src)) $$$$(filter-o
 	@$$(CC) -shared -Wl,-Bsymbolic $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread
 endef
 driver = $(eval $(call driver_template,$(strip $(1)),$(2),$(3),$(4)))
-# What a program that loads drivers passes as extra link flags.
-loader_ldflags = -Wl,--export-dynamic -Wl,--whole-archive $B/lib/libbase.a -Wl,--no-whole-archive
+# What a program that loads drivers passes as extra link flags. AddressSanitizer wraps the XDR functions and looks for
+# the real ones when the program starts, so the library that libvirt has them from must be there by then.
+loader_ldflags = $(if $(filter address,$(SAN)),-Wl$(comma)--no-as-needed -l:libtirpc.so.3 -Wl$(comma)--as-needed) -Wl,--export-dynamic -Wl,--whole-archive $B/lib/libbase.a -Wl,--no-whole-archive
 
 # $(call unit_test,NAME,EXTRA SOURCES,LIBRARIES,PKG-CONFIG MODULES): tests/unit/NAME.c, cmocka
 define unit_template
