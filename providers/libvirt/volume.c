@@ -105,7 +105,7 @@ int volume_xml_read(const char *what, const char *text, char **path, char **form
 	return 0;
 }
 
-static virStorageVolPtr volume_find(virStoragePoolPtr pool, struct call *call, const char *name)
+static virStorageVolPtr volume_find_once(struct call *call, virStoragePoolPtr pool, const char *name)
 {
 	virStorageVolPtr volume = virStorageVolLookupByName(pool, name);
 	if (!volume && failure_code() == VIR_ERR_NO_STORAGE_VOL && *name == '/')
@@ -113,16 +113,22 @@ static virStorageVolPtr volume_find(virStoragePoolPtr pool, struct call *call, c
 	return volume;
 }
 
+/* By name, else by key (a path). One that was put there behind libvirt's back shows after a refresh. */
+static virStorageVolPtr volume_find(struct call *call, virStoragePoolPtr pool, const char *name)
+{
+	virStorageVolPtr volume = volume_find_once(call, pool, name);
+	if (!volume && failure_code() == VIR_ERR_NO_STORAGE_VOL) {
+		virStoragePoolRefresh(pool, 0);
+		volume = volume_find_once(call, pool, name);
+	}
+	return volume;
+}
+
 int base_image_find(struct call *call, virStoragePoolPtr pool, const char *name,
 	struct base_image *base, virStorageVolPtr *volume_out, struct error *err)
 {
 	*base = (struct base_image){0};
-	cleanup_volume volume = volume_find(pool, call, name);
-	if (!volume && failure_code() == VIR_ERR_NO_STORAGE_VOL) {
-		/* Put there behind libvirt's back: one refresh shows it. */
-		virStoragePoolRefresh(pool, 0);
-		volume = volume_find(pool, call, name);
-	}
+	cleanup_volume volume = volume_find(call, pool, name);
 	if (!volume) {
 		call_failed(call, err, "base image %s in pool %s", name, virStoragePoolGetName(pool));
 		if (err && err->kind == ERROR_GONE) {
@@ -406,7 +412,7 @@ int data_disk_find(struct call *call, virStoragePoolPtr pool, const char *id, ch
 	bool *block, struct error *err)
 {
 	cleanup_volume volume = *id == '/' ? virStorageVolLookupByPath(call->conn, id)
-					   : virStorageVolLookupByName(pool, id);
+					   : volume_find(call, pool, id);
 	*path = *format = NULL;
 	*block = false;
 	if (!volume && *id == '/' && failure_code() == VIR_ERR_NO_STORAGE_VOL) {
