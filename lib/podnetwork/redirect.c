@@ -15,6 +15,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <linux/tc_act/tc_mirred.h>
+#include <string.h>
 
 #define FILTER_PRIORITY 1
 #define FILTER_HANDLE 0x80000001 /* 800::1: hash table 800, bucket 0, node 1 */
@@ -58,13 +59,17 @@ static int put_mirred(struct nl_msg *msg, int to_index)
 	return 0;
 }
 
+/* A selector with one key, all zeros: no bit is compared. */
 static int put_match_all(struct nl_msg *msg)
 {
-	const struct {
-		struct tc_u32_sel selector;
-		struct tc_u32_key key;
-	} match = {.selector = {.flags = TC_U32_TERMINAL, .nkeys = 1}};
-	return nla_put(msg, TCA_U32_SEL, sizeof(match), &match);
+	const size_t size = sizeof(struct tc_u32_sel) + sizeof(struct tc_u32_key);
+	struct nlattr *attribute = nla_reserve(msg, TCA_U32_SEL, (int)size);
+	if (!attribute)
+		return -1;
+	struct tc_u32_sel *selector = memset(nla_data(attribute), 0, size);
+	selector->flags = TC_U32_TERMINAL;
+	selector->nkeys = 1;
+	return 0;
 }
 
 static int replace_filter(struct netlink *nl, int from_index, int to_index)
