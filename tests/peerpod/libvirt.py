@@ -89,7 +89,9 @@ class Libvirt:
         return values
 
     def options(self) -> list:
-        return [f"-host-interface={self.values['LIBVIRT_NET_BRIDGE']}"]
+        """None: the tunnel ends at the node's own address, which pod VMs reach through their gateway. Another
+        -host-interface would ask for a dedicated tunnel, with a NIC of its own in the pod VM."""
+        return []
 
     def domains(self) -> list:
         """Pod VMs, running or not."""
