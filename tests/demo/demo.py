@@ -108,7 +108,7 @@ class Netns:
         return {"NETNS_BRIDGE": self.bridge, "NETNS_SUBNET": self.subnet}
 
     def options(self) -> list:
-        return [f"-host-interface={self.bridge}"]
+        return []
 
     def console(self) -> str:
         logs = sorted(self.stack.netns_state.glob("*/console.log")) if self.stack else []
