@@ -11,12 +11,14 @@ every container, named pipes for the streams, and the calls of the task API in t
 below is Kata's own code.
 """
 
+import base64
+import contextlib
 import json
 import os
 import pathlib
 import queue
 import secrets
-import shutil
+import socket as socketlib
 import subprocess
 import threading
 from typing import Optional
@@ -51,8 +53,14 @@ create_container_timeout = 60
 experimental_force_guest_pull = {force_guest_pull}
 """
 
-# Folders of the host that the shim writes to; each shim has its own.
-PRIVATE = ["/run/vc", "/run/kata-containers"]
+# The shim's own mounts, as containerd's shims have: what it writes below /run is its own and goes with it. Of
+# the machine's /run it sees the network namespaces. The log socket is there because it insists on one.
+SETUP = """
+mkdir "$1/run" && mount --rbind /run "$1/run" && mount -t tmpfs tmpfs /run &&
+mkdir /run/netns && mount --rbind "$1/run/netns" /run/netns &&
+touch /run/syslog && mount --bind "$1/syslog" /run/syslog &&
+shift && exec "$@"
+"""
 
 _MOUNTS = [
     {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
@@ -164,9 +172,7 @@ class Container:
 
     def start_exec(self, *args: str, terminal: bool = False) -> Process:
         process = Process(self.shim, self.id, secrets.token_hex(16), terminal)
-        self.shim.call(
-            "Start", id=self.id, exec=process.exec, process=_process(args, terminal), **process.pipes()
-        )  # fmt: skip
+        self.shim.call("Start", id=self.id, exec=process.exec, process=_process(args, terminal), **process.pipes())
         return process
 
     def exec(self, *args: str, stdin: bytes = b"") -> tuple:
@@ -228,14 +234,14 @@ class Shim:
             CONFIGURATION.format(socket=socket, force_guest_pull=str(force_guest_pull).lower(), cgroup_only="false")
         )
         self.log_path = self.folder / "kata-shim.log"
-        self._made = [path for path in PRIVATE if not os.path.isdir(path)]
-        for path in PRIVATE:
-            os.makedirs(path, exist_ok=True)
-        # Its mounts are its own, as containerd's shims have it; what is on the host stays as it is.
-        setup = "".join(f"mount -t tmpfs tmpfs {path} && " for path in PRIVATE) + 'exec "$0" "$@"'
+        self._syslog = socketlib.socket(socketlib.AF_UNIX, socketlib.SOCK_DGRAM)
+        self._syslog.bind(str(self.folder / "syslog"))
+        self._syslog_reader = threading.Thread(target=self._drain, daemon=True)
+        self._syslog_reader.start()
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "slave", "sh", "-c", setup, str(program), self.id],
+                ["unshare", "--mount", "--propagation", "slave", "sh", "-c", SETUP, "sh", str(self.folder),
+                 str(program), self.id],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 env={**os.environ, "KATA_CONF_FILE": str(configuration)},
             )  # fmt: skip
@@ -243,6 +249,12 @@ class Shim:
         self._reader.start()
 
     # ---- calls
+
+    def _drain(self):
+        """The same lines as on standard error: read, so that the shim does not wait."""
+        with contextlib.suppress(OSError):
+            while self._syslog.recv(65536):
+                pass
 
     def _read(self):
         for line in self.process.stdout:
@@ -342,8 +354,6 @@ class Shim:
         """What nydus-snapshotter gives for an image that the guest pulls."""
         if self.force_guest_pull:
             return None
-        import base64
-
         volume = {"volume_type": "image_guest_pull", "source": "", "image_pull": {"metadata": {}}}
         text = base64.b64encode(json.dumps(volume).encode()).decode()
         return {
@@ -357,9 +367,7 @@ class Shim:
         container = Container(self, id, name)
         bundle = self._bundle(id, kind, name, image, args)
         self.containers.append(container)
-        self.call(
-            "Create", id=id, bundle=str(bundle), rootfs=self._rootfs(), **container.process.pipes()
-        )  # fmt: skip
+        self.call("Create", id=id, bundle=str(bundle), rootfs=self._rootfs(), **container.process.pipes())
         return container
 
     def start_pod(self) -> Container:
@@ -385,8 +393,9 @@ class Shim:
                 self.process.wait()
         self._reader.join(10)
         self.process.stdout.close()
-        for path in reversed(self._made):
-            shutil.rmtree(path, ignore_errors=True)
+        self._syslog.shutdown(socketlib.SHUT_RD)
+        self._syslog_reader.join(10)
+        self._syslog.close()
 
     def __enter__(self) -> "Shim":
         return self

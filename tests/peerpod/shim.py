@@ -99,6 +99,7 @@ class Process:
         self._agent = agent
         self.container = container
         self.exec_id = exec_id
+        self.status: Optional[int] = None
         self.stdout = Output(agent, "ReadStdout", container, exec_id)
         self.stderr = None if terminal else Output(agent, "ReadStderr", container, exec_id)
 
@@ -120,12 +121,15 @@ class Process:
         )
 
     def wait(self, timeout: float = 30) -> int:
-        """The exit status; asked for only after both outputs have ended, as the shim does."""
+        """The exit status; asked for once, and only after both outputs have ended, as the shim does."""
+        if self.status is not None:
+            return self.status
         self.stdout.wait_end(timeout)
         if self.stderr:
             self.stderr.wait_end(timeout)
         call = self._agent.start_WaitProcess(container_id=self.container, exec_id=self.exec_id)
-        return call.result(timeout).status
+        self.status = call.result(timeout).status
+        return self.status
 
 
 class Container:
@@ -169,11 +173,12 @@ class Container:
 
     def kill(self) -> int:
         """What the shim does at a container's end: the signal, the exit status, the removal."""
-        try:
-            self.signal(SIGKILL)
-        except ttrpc.Status as status:
-            if "ESRCH" not in status.message and status.code != ttrpc.NOT_FOUND:
-                raise
+        if self.process is None or self.process.status is None:
+            try:
+                self.signal(SIGKILL)
+            except ttrpc.Status as status:
+                if "ESRCH" not in status.message and status.code != ttrpc.NOT_FOUND:
+                    raise
         status = self.process.wait() if self.process else -1
         self.remove()
         return status
