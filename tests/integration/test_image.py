@@ -92,6 +92,14 @@ def test_a_second_build_changes_nothing_and_takes_no_time():
     assert (LOCAL / "initrd").stat().st_mtime_ns == before
 
 
+def test_the_same_inputs_give_the_same_bytes(tmp_path):
+    need_image(LOCAL, "make image")
+    where = {"BUILD": str(IMAGES.parent), "OUT": str(tmp_path / "out"), "TMPDIR": str(tmp_path)}
+    subprocess.run([paths.ROOT / "podvm-image/build", "local"], check=True, cwd=paths.ROOT, env={**os.environ, **where})
+    for name in ("vmlinuz", "initrd", "podvm-base.qcow2"):
+        assert (tmp_path / "out" / name).read_bytes() == (LOCAL / name).read_bytes(), name
+
+
 def test_the_local_image_boots_to_an_agent_that_answers(vm, tmp_path, certificates):
     vm.start(medium=make_medium(tmp_path, user_data(certificates)))
     with ttrpc.Client(vm.connect()) as client:
