@@ -2,13 +2,13 @@
 /*
  * external.c - see external.h
  *
- * An interface that changes its netns loses addresses and routes. So all that must be made again, there or on the
- * way back, is written into the interface's alias before it moves:
+ * An interface that changes its netns loses addresses and routes. So all that must be made again,
+ * there or on the way back, is written into the interface's alias before it moves:
  *
  *   peerpod-ext:<name>:<address>/<length>:<gateway>:<metric>:<own>
  *
- * and a restart at any point finds it. <own> is 1 where the gateway is the interface's own default route, 0
- * where it is borrowed from the primary interface.
+ * and a restart at any point finds it. <own> is 1 where the gateway is the interface's own default
+ * route, 0 where it is borrowed from the primary interface.
  */
 #include "podnetwork/external.h"
 
@@ -25,8 +25,8 @@
 #define EXTERNAL_NAME "ppext0" /* in podns: cannot meet a name that the pod has */
 
 /* Kinds of interfaces that programs make; what upstream passes over too. */
-static const char *const not_external[] = {
-	"veth", "lo", "docker", "podman", "br-", "cni", "tunl", "tun", "tap"};
+static const char *const not_external[] = {"veth", "lo", "docker", "podman", "br-", "cni", "tunl",
+	"tun", "tap"};
 
 struct external {
 	char name[IFNAMSIZ];
@@ -47,8 +47,8 @@ static bool read_alias(const char *alias, struct external *external)
 {
 	char address[IP_TEXT_MAX], gateway[IP_TEXT_MAX];
 	*external = (struct external){0};
-	return sscanf(alias, EXTERNAL_ALIAS "%15[^:]:%47[^:]:%47[^:]:%u:%u", external->name, address,
-		       gateway, &external->metric, &external->own) == 5 &&
+	return sscanf(alias, EXTERNAL_ALIAS "%15[^:]:%47[^:]:%47[^:]:%u:%u", external->name,
+		       address, gateway, &external->metric, &external->own) == 5 &&
 	       ip_prefix_parse(address, &external->address) &&
 	       ip_address_parse(gateway, &external->gateway);
 }
@@ -115,7 +115,8 @@ static int choose(const struct snapshot *own, int tunnel_index, const struct lin
 /* ---- moving ---- */
 
 static int move(struct netlink *from, struct netlink *to, int to_fd, const struct link *link,
-	const char *new_name, const struct external *external, struct link *moved, struct error *err)
+	const char *new_name, const struct external *external, struct link *moved,
+	struct error *err)
 {
 	const struct link_change down = {.down = true};
 	const struct link_change change = {.name = new_name, .netns_fd = &to_fd};
@@ -124,15 +125,16 @@ static int move(struct netlink *from, struct netlink *to, int to_fd, const struc
 	if (!errnum)
 		errnum = link_change(from, link->index, &change);
 	if (errnum)
-		return netlink_error(from, errnum, err, "move the interface %s to the other network namespace",
-			link->name);
+		return netlink_error(from, errnum, err,
+			"move the interface %s to the other network namespace", link->name);
 	fault_point("podnet-ext-moved");
 	errnum = link_get(to, new_name, moved);
 	if (!errnum)
 		errnum = address_add(to, moved->index, &external->address);
 	if (!errnum)
 		errnum = link_change(to, moved->index, &up);
-	return errnum ? netlink_error(to, errnum, err, "set up the moved interface %s", new_name) : 0;
+	return errnum ? netlink_error(to, errnum, err, "set up the moved interface %s", new_name)
+		      : 0;
 }
 
 /* The subnet, then the default route. */
@@ -196,7 +198,8 @@ int external_attach(struct netlink *root, struct netlink *pod, int podns,
 		if (!errnum)
 			errnum = link_change(pod, moved.index, &up);
 		if (errnum)
-			return netlink_error(pod, errnum, err, "set up the moved interface %s", moved.name);
+			return netlink_error(pod, errnum, err, "set up the moved interface %s",
+				moved.name);
 	} else {
 		char alias[LINK_ALIAS_MAX];
 		/* With an alias but not moved: a set-up died in between; the choice stands. */
@@ -208,13 +211,16 @@ int external_attach(struct netlink *root, struct netlink *pod, int podns,
 			const struct link_change mark = {.alias = alias};
 			int errnum = link_change(root, link->index, &mark);
 			if (errnum)
-				return netlink_error(root, errnum, err, "mark the interface %s", link->name);
+				return netlink_error(root, errnum, err, "mark the interface %s",
+					link->name);
 		}
 		fault_point("podnet-ext-marked");
 		if (move(root, pod, podns, link, EXTERNAL_NAME, &external, &moved, err))
 			return -1;
-		log_info("pod network: the pod's way out is the VM's interface %s; the cluster's network "
-			 "policies do not apply to it", external.name);
+		log_info(
+			"pod network: the pod's way out is the VM's interface %s; the cluster's network "
+			"policies do not apply to it",
+			external.name);
 	}
 	if (drop_defaults(pod, &inside, err))
 		return -1;
@@ -233,7 +239,8 @@ int external_detach(struct netlink *root, struct netlink *pod, struct error *err
 		return -1;
 	if (find_attached(&inside, &link, &external)) {
 		cleanup(close_fd) int own_fd = netns_open_own(err);
-		if (own_fd < 0 || move(pod, root, own_fd, link, external.name, &external, &moved, err))
+		if (own_fd < 0 ||
+			move(pod, root, own_fd, link, external.name, &external, &moved, err))
 			return -1;
 	} else if (find_attached(&own, &link, &external)) {
 		/* Marked and not moved, or moved back and not yet done. */
@@ -243,7 +250,8 @@ int external_detach(struct netlink *root, struct netlink *pod, struct error *err
 		if (!errnum)
 			errnum = link_change(root, moved.index, &up);
 		if (errnum)
-			return netlink_error(root, errnum, err, "set up the interface %s", moved.name);
+			return netlink_error(root, errnum, err, "set up the interface %s",
+				moved.name);
 	} else {
 		return 0;
 	}

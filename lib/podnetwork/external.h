@@ -2,8 +2,8 @@
 /*
  * external.h - the pod's way out by a second interface of the VM instead of the worker
  *
- * Experimental, as upstream's. What goes this way is not seen by the worker: its network policies do
- * not apply, and the cloud's metadata address can be reached from the pod.
+ * Experimental, as upstream's. What goes this way is not seen by the worker: its network policies
+ * do not apply, and the cloud's metadata address can be reached from the pod.
  */
 #ifndef PEERPOD_PODNETWORK_EXTERNAL_H
 #define PEERPOD_PODNETWORK_EXTERNAL_H

@@ -12,15 +12,15 @@
 #include "base/json.h"
 #include "podnetwork/netns.h"
 
-#define COMMENT_MAX 128     /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
-#define COMMAND_ATTEMPTS 5  /* others change the rule set at the same time */
+#define COMMENT_MAX 128    /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
+#define COMMAND_ATTEMPTS 5 /* others change the rule set at the same time */
 #define LISTING_MAX (64 * 1024 * 1024)
 /* Bit 96 of the UDP datagram: 8 bytes UDP header, 4 bytes VXLAN flags; then 24 bits of VNI. */
 #define VNI "@th,96,24"
 
 /*
- * What is decided from a listing must still be so when it is done: one at a time, in this process (the
- * mutex) and in this netns (a lock on the namespace's own file, which ends with its holder).
+ * What is decided from a listing must still be so when it is done: one at a time, in this process
+ * (the mutex) and in this netns (a lock on the namespace's own file, which ends with its holder).
  */
 struct hold {
 	int netns; /* -1: not held */
@@ -81,11 +81,13 @@ static int run(const char *commands, unsigned int flags, struct buf *output, boo
 			return 0;
 		}
 		/* Somebody else's transaction came between reading and writing. */
-		bool passing = strstr(why, "Interrupted") || strstr(why, "busy") || strstr(why, "restart");
+		bool passing =
+			strstr(why, "Interrupted") || strstr(why, "busy") || strstr(why, "restart");
 		if (passing && attempt < COMMAND_ATTEMPTS)
 			continue;
 		int first_line = (int)strcspn(why, "\n");
-		error_set(err, ERROR_INTERNAL, "nftables table inet peerpod: %.*s", first_line, why);
+		error_set(err, ERROR_INTERNAL, "nftables table inet peerpod: %.*s", first_line,
+			why);
 		if (strstr(why, "not permitted"))
 			error_append(err, "; CAP_NET_ADMIN is needed");
 		else if (strstr(why, "not supported") || strstr(why, "No such file"))
@@ -132,8 +134,8 @@ static bool read_element(const json_t *entry, const char *set, struct element *e
 }
 
 /*
- * Appends "delete element" commands for what doomed(element) says; *left counts the others. No table:
- * nothing to do, and *left is SIZE_MAX.
+ * Appends "delete element" commands for what doomed(element) says; *left counts the others. No
+ * table: nothing to do, and *left is SIZE_MAX.
  */
 static int delete_elements(bool (*doomed)(const struct element *element, const void *arg),
 	const void *arg, struct buf *commands, size_t *left, struct error *err)
@@ -143,32 +145,36 @@ static int delete_elements(bool (*doomed)(const struct element *element, const v
 	*left = SIZE_MAX;
 	/* "-n": ports and numbers as numbers. */
 	if (run("list table inet peerpod",
-		    NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL | NFT_CTX_OUTPUT_STATELESS, &listing,
-		    &gone, err))
+		    NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL | NFT_CTX_OUTPUT_STATELESS,
+		    &listing, &gone, err))
 		return -1;
 	if (gone)
 		return 0;
-	cleanup_json *root =
-		json_parse("nftables' listing", buf_text(&listing), listing.len, LISTING_MAX, false, err);
+	cleanup_json *root = json_parse("nftables' listing", buf_text(&listing), listing.len,
+		LISTING_MAX, false, err);
 	if (!root)
 		return -1;
 	*left = 0;
 	size_t i, n;
 	json_t *object, *entry;
-	json_array_foreach(json_object_get(root, "nftables"), i, object) {
+	json_array_foreach(json_object_get(root, "nftables"), i, object)
+	{
 		const json_t *set = json_object_get(object, "set");
 		const char *name = json_string_value(json_object_get(set, "name"));
 		if (!name)
 			continue;
-		json_array_foreach(json_object_get(set, "elem"), n, entry) {
+		json_array_foreach(json_object_get(set, "elem"), n, entry)
+		{
 			struct element element;
 			if (!read_element(entry, name, &element))
 				continue;
 			if (!doomed(&element, arg))
 				++*left;
 			else
-				buf_printf(commands, "delete element inet peerpod %s { %s . %lld . %lld }\n", name,
-					element.address, (long long)element.port, (long long)element.vni);
+				buf_printf(commands,
+					"delete element inet peerpod %s { %s . %lld . %lld }\n",
+					name, element.address, (long long)element.port,
+					(long long)element.vni);
 		}
 	}
 	return 0;
@@ -207,9 +213,11 @@ static void write_rules(struct buf *out, uint16_t port, uint32_t vni_min)
 		"add rule inet peerpod out ip daddr . udp dport . " VNI " @tun4 notrack\n"
 		"add rule inet peerpod out ip6 daddr . udp dport . " VNI " @tun6 notrack\n"
 		"add rule inet peerpod in udp dport vmap @ports\n");
-	buf_printf(out, "add chain inet peerpod port%u\nflush chain inet peerpod port%u\n", port, port);
+	buf_printf(out, "add chain inet peerpod port%u\nflush chain inet peerpod port%u\n", port,
+		port);
 	if (vni_min)
-		buf_printf(out, "add rule inet peerpod port%u " VNI " < %u return\n", port, vni_min);
+		buf_printf(out, "add rule inet peerpod port%u " VNI " < %u return\n", port,
+			vni_min);
 	buf_printf(out,
 		"add rule inet peerpod port%u ip saddr . udp dport . " VNI
 		" @tun4 counter name accepted accept\n"
@@ -243,8 +251,8 @@ int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
 	char remote[IP_TEXT_MAX];
 	if (!filter_comment_valid(tunnel->sandbox))
 		return error_set(err, ERROR_INVALID,
-			"sandbox id \"%.40s\": letters, digits and -_.: only, at most %d", tunnel->sandbox,
-			COMMENT_MAX);
+			"sandbox id \"%.40s\": letters, digits and -_.: only, at most %d",
+			tunnel->sandbox, COMMENT_MAX);
 	cleanup(release) struct hold hold = hold_table(err);
 	size_t left;
 	if (hold.netns < 0)
@@ -254,7 +262,8 @@ int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
 		return -1;
 	buf_printf(&commands, "add element inet peerpod %s { %s . %u . %u comment \"%s\" }\n",
 		tunnel->remote.family == AF_INET6 ? "tun6" : "tun4",
-		ip_address_format(&tunnel->remote, remote), tunnel->port, tunnel->vni, tunnel->sandbox);
+		ip_address_format(&tunnel->remote, remote), tunnel->port, tunnel->vni,
+		tunnel->sandbox);
 	return apply(&commands, err);
 }
 

@@ -2,14 +2,15 @@
 /*
  * filter.h - the nftables table `inet peerpod` of the root netns, on the worker and in the pod VM
  *
- * VXLAN itself checks only port and VNI: anybody who reaches the node could send frames into a pod.
- * The table lets in only packets whose (source address, port, VNI) is that of a tunnel of ours, drops
- * the others in our range of VNIs, leaves other users of the port alone, and keeps our packets
- * out of connection tracking. The rules are fixed; a tunnel is one element in a set, with the
- * sandbox id as its comment. Everything changes in single transactions. The last tunnel takes the table with it.
+ * VXLAN itself checks only port and VNI: anybody who reaches the node could send frames into a
+ * pod. The table lets in only packets whose (source address, port, VNI) is that of a tunnel of
+ * ours, drops the others in our range of VNIs, leaves other users of the port alone, and keeps our
+ * packets out of connection tracking. The rules are fixed; a tunnel is one element in a set, with
+ * the sandbox id as its comment. Everything changes in single transactions. The last tunnel takes
+ * the table with it.
  *
- * Acts on the netns of the calling thread. Calls are serialized: libnftables is not safe for threads, and
- * other processes may work on the same table.
+ * Acts on the netns of the calling thread. Calls are serialized: libnftables is not safe for
+ * threads, and other processes may work on the same table.
  */
 #ifndef PEERPOD_PODNETWORK_FILTER_H
 #define PEERPOD_PODNETWORK_FILTER_H

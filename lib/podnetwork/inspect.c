@@ -2,8 +2,9 @@
 /*
  * inspect.c - what the CNI made in the pod netns, and how the tunnel will leave the worker
  *
- * Only reads, but for the last step, which reserves the VNI. Everything that is found out goes into struct
- * podnetwork; what the pod VM could not reproduce is an error here, before a VM is paid for.
+ * Only reads, but for the last step, which reserves the VNI. Everything that is found out goes
+ * into struct podnetwork; what the pod VM could not reproduce is an error here, before a VM is
+ * paid for.
  */
 #include "podnetwork/podnetwork.h"
 
@@ -42,7 +43,8 @@ static int find_host_link(const struct snapshot *root, const char *host_interfac
 	*link = snapshot_link(root, host_interface);
 	if (!*link)
 		return error_set(err, ERROR_INVALID,
-			"-host-interface: this node has no network interface \"%.40s\"", host_interface);
+			"-host-interface: this node has no network interface \"%.40s\"",
+			host_interface);
 	*dedicated = primary && primary->index != (*link)->index;
 	return 0;
 }
@@ -53,20 +55,23 @@ static int find_node_ip(const struct snapshot *root, const struct link *link, co
 	if (*text_or_empty(node_ip)) {
 		struct ip_prefix wanted;
 		if (!ip_address_parse(node_ip, &wanted))
-			return error_set(err, ERROR_INVALID, "node IP \"%.50s\" is not an IP address", node_ip);
+			return error_set(err, ERROR_INVALID,
+				"node IP \"%.50s\" is not an IP address", node_ip);
 		for (size_t i = 0; i < root->address_count; i++) {
 			if (ip_address_equal(&root->addresses[i].ip, &wanted)) {
 				*ip = root->addresses[i].ip;
 				return 0;
 			}
 		}
-		return error_set(err, ERROR_INVALID, "node IP %s is not an address of this node", node_ip);
+		return error_set(err, ERROR_INVALID, "node IP %s is not an address of this node",
+			node_ip);
 	}
 	const struct address *address = snapshot_address(root, link, AF_UNSPEC);
 	if (!address)
 		return error_set(err, ERROR_INVALID,
 			"interface %s of this node has no IP address for the tunnel: give it one, or set "
-			"-host-interface", link->name);
+			"-host-interface",
+			link->name);
 	*ip = address->ip;
 	return 0;
 }
@@ -95,9 +100,9 @@ static bool has_address(const struct snapshot *pod, const struct link *link)
 }
 
 /*
- * The interface that the cluster knows: as configured; eth0, which is what CRI runtimes call it, where
- * it has a default route; the one with the best default route; without any default route eth0, or else the only one
- * with an address.
+ * The interface that the cluster knows: as configured; eth0, which is what CRI runtimes call it,
+ * where it has a default route; the one with the best default route; without any default route
+ * eth0, or else the only one with an address.
  */
 static const struct link *find_pod_link(const struct snapshot *pod, const char *path,
 	const char *configured, struct error *err)
@@ -105,7 +110,8 @@ static const struct link *find_pod_link(const struct snapshot *pod, const char *
 	if (*text_or_empty(configured)) {
 		const struct link *link = snapshot_link(pod, configured);
 		if (!link)
-			error_set(err, ERROR_INVALID, "netns %s has no interface \"%.40s\"", path, configured);
+			error_set(err, ERROR_INVALID, "netns %s has no interface \"%.40s\"", path,
+				configured);
 		return link;
 	}
 	const struct link *eth0 = snapshot_link(pod, "eth0"), *only = NULL;
@@ -129,11 +135,15 @@ static const struct link *find_pod_link(const struct snapshot *pod, const char *
 	error_set(err, ERROR_INVALID,
 		"netns %s: no default route, and %s: cannot tell which is the pod's interface; has the "
 		"CNI plugin finished?",
-		path, count ? "several interfaces with an address" : "no interface with an address");
+		path,
+		count ? "several interfaces with an address" : "no interface with an address");
 	return NULL;
 }
 
-/* Upstream gives the addresses of the CNI in dump order; the one that stands for the pod goes first. */
+/*
+ * Upstream gives the addresses of the CNI in dump order; the one that stands for the pod goes
+ * first.
+ */
 static int take_addresses(const struct snapshot *pod, const struct link *link, const char *path,
 	struct podnetwork *network, struct error *err)
 {
@@ -141,14 +151,15 @@ static int take_addresses(const struct snapshot *pod, const struct link *link, c
 	char text[IP_TEXT_MAX];
 	if (!first)
 		return error_set(err, ERROR_INVALID,
-			"netns %s: interface %s has no IP address; has the CNI plugin finished?", path,
-			link->name);
+			"netns %s: interface %s has no IP address; has the CNI plugin finished?",
+			path, link->name);
 	if (text_set(&network->podip, ip_prefix_format(&first->ip, text), err) ||
 		podnetwork_podip_add(network, text, err))
 		return -1;
 	for (size_t i = 0; i < pod->address_count; i++) {
 		const struct address *address = &pod->addresses[i];
-		if (address->index != link->index || address == first || ip_is_link_local(&address->ip))
+		if (address->index != link->index || address == first ||
+			ip_is_link_local(&address->ip))
 			continue;
 		if (podnetwork_podip_add(network, ip_prefix_format(&address->ip, text), err))
 			return -1;
@@ -232,10 +243,12 @@ static int take_route(const struct snapshot *pod, const struct link *link,
 	return text_set(&out->dst, ip_prefix_format(&route->dst, dst), err) ||
 			       text_set(&out->gw, ip_address_format(&route->gw, gw), err) ||
 			       text_set(&out->src, ip_address_format(&from, src), err) ||
-			       text_set(&out->dev, route->type == RTN_UNICAST ? link->name : "", err) ||
+			       text_set(&out->dev, route->type == RTN_UNICAST ? link->name : "",
+				       err) ||
 			       text_set(&out->protocol, protocol, err) ||
 			       text_set(&out->scope, strcmp(scope, "universe") ? scope : "", err) ||
-			       text_set(&out->type, text_or_empty(word_text(route_types, route->type)), err)
+			       text_set(&out->type,
+				       text_or_empty(word_text(route_types, route->type)), err)
 		       ? -1
 		       : 0;
 }
@@ -249,8 +262,10 @@ static int take_routes(const struct snapshot *pod, const struct link *link,
 		for (size_t i = 0; i < pod->route_count; i++) {
 			const struct route *route = &pod->routes[i];
 			bool listed = memchr(order, route->protocol, sizeof(order));
-			bool now = turn < array_size(order) ? route->protocol == order[turn] : !listed;
-			if (now && wanted_route(pod, link, route) && take_route(pod, link, route, network, err))
+			bool now =
+				turn < array_size(order) ? route->protocol == order[turn] : !listed;
+			if (now && wanted_route(pod, link, route) &&
+				take_route(pod, link, route, network, err))
 				return -1;
 		}
 	}
@@ -261,14 +276,18 @@ static bool has_route_to(const struct podnetwork *network, const struct ip_prefi
 {
 	for (size_t i = 0; i < network->route_count; i++) {
 		struct ip_prefix other;
-		if (network->routes[i].table == 0 && ip_prefix_parse(network->routes[i].dst, &other) &&
+		if (network->routes[i].table == 0 &&
+			ip_prefix_parse(network->routes[i].dst, &other) &&
 			ip_prefix_equal(&other, dst))
 			return true;
 	}
 	return false;
 }
 
-/* What must stay on the tunnel when the pod's default route goes elsewhere (external network mode). */
+/*
+ * What must stay on the tunnel when the pod's default route goes elsewhere (external network
+ * mode).
+ */
 static int add_pod_subnet(const struct snapshot *pod, const struct link *link, const char *cidr,
 	struct podnetwork *network, struct error *err)
 {
@@ -322,8 +341,10 @@ static int take_neighbors(struct netlink *nl, const struct link *link, struct po
 			continue;
 		struct podnetwork_neighbor *out = podnetwork_neighbor_add(network, err);
 		if (!out || text_set(&out->ip, ip_address_format(&list[i].ip, ip), err) ||
-			text_set(&out->hw_addr, list[i].has_mac ? mac_format(list[i].mac, mac) : "", err) ||
-			text_set(&out->dev, link->name, err) || text_set(&out->state, "permanent", err))
+			text_set(&out->hw_addr, list[i].has_mac ? mac_format(list[i].mac, mac) : "",
+				err) ||
+			text_set(&out->dev, link->name, err) ||
+			text_set(&out->state, "permanent", err))
 			return -1;
 	}
 	return 0;
@@ -393,8 +414,10 @@ static int inspect_pod(struct netlink *nl, const struct podnetwork_worker_settin
 			       text_set(&network->pod_hw_addr, mac_format(link->mac, mac), err) ||
 			       take_addresses(&pod, link, path, network, err) ||
 			       take_routes(&pod, link, network, err) ||
-			       add_pod_subnets(&pod, link, settings->pod_subnet_cidrs, network, err) ||
-			       take_neighbors(nl, link, network, err) || take_rules(nl, path, network, err)
+			       add_pod_subnets(&pod, link, settings->pod_subnet_cidrs, network,
+				       err) ||
+			       take_neighbors(nl, link, network, err) ||
+			       take_rules(nl, path, network, err)
 		       ? -1
 		       : 0;
 }
@@ -444,8 +467,9 @@ static int check_settings(const struct podnetwork_worker_settings *settings, str
 	if (!settings->vxlan_port)
 		return error_set(err, ERROR_INVALID, "-vxlan-port must be between 1 and 65535");
 	if (settings->vxlan_min_id > PODNETWORK_VXLAN_MAX_ID)
-		return error_set(err, ERROR_INVALID, "-vxlan-min-id is %u; a VXLAN id is at most %d",
-			settings->vxlan_min_id, PODNETWORK_VXLAN_MAX_ID);
+		return error_set(err, ERROR_INVALID,
+			"-vxlan-min-id is %u; a VXLAN id is at most %d", settings->vxlan_min_id,
+			PODNETWORK_VXLAN_MAX_ID);
 	return 0;
 }
 
@@ -465,7 +489,8 @@ int podnetwork_inspect(const struct podnetwork_worker_settings *settings,
 	if (netlink_open(&root, -1, err) || netlink_open(&pod, netns, err) ||
 		inspect_worker(&root, settings, &found, &node_ip, err) ||
 		inspect_pod(&pod, settings, &found, err) ||
-		tunnel_mtu(found.mtu, found.underlay_mtu, 0, node_ip.family, has_ipv6(&found), &mtu, err) ||
+		tunnel_mtu(found.mtu, found.underlay_mtu, 0, node_ip.family, has_ipv6(&found), &mtu,
+			err) ||
 		reserve(&root, &pod, settings, &node_ip, &found, err)) {
 		podnetwork_free(&found);
 		return error_prefix(err, "inspect the pod's network");

@@ -189,8 +189,8 @@ bool mac_parse(const char *text, uint8_t mac[MAC_SIZE])
 
 const char *mac_format(const uint8_t mac[MAC_SIZE], char *text)
 {
-	snprintf(text, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
-		mac[4], mac[5]);
+	snprintf(text, MAC_TEXT_MAX, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		mac[3], mac[4], mac[5]);
 	return text;
 }
 

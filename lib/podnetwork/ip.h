@@ -2,8 +2,8 @@
 /*
  * ip.h - addresses, prefixes and MACs: text to bytes and back
  *
- * Text forms are those of Go's net/netip, which the other half may be written in: a prefix always has
- * its length, leading zeros are refused, and an IPv4 prefix may come in its mapped form
+ * Text forms are those of Go's net/netip, which the other half may be written in: a prefix always
+ * has its length, leading zeros are refused, and an IPv4 prefix may come in its mapped form
  * ("::ffff:0.0.0.0/0"), which is taken for the IPv4 prefix that it means.
  */
 #ifndef PEERPOD_PODNETWORK_IP_H
@@ -28,12 +28,15 @@ struct ip_prefix {
 
 #define IP_NONE ((struct ip_prefix){0})
 
-size_t ip_size(int family); /* 4 or 16 */
+size_t ip_size(int family);  /* 4 or 16 */
 uint8_t ip_bits(int family); /* 32 or 128 */
 
 /* "10.0.0.7/24"; false where it is not a prefix. */
 bool ip_prefix_parse(const char *text, struct ip_prefix *prefix);
-/* "10.0.0.7", "fe80::1" or "fe80::1%eth0" (the zone is dropped); the length is that of the address. */
+/*
+ * "10.0.0.7", "fe80::1" or "fe80::1%eth0" (the zone is dropped); the length is that of the
+ * address.
+ */
 bool ip_address_parse(const char *text, struct ip_prefix *address);
 
 /* From an attribute of a netlink message; size must be ip_size(family). */

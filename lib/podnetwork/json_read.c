@@ -2,11 +2,11 @@
 /*
  * json_read.c - JSON to struct podnetwork
  *
- * What upstream's reader accepts is accepted: keys in any case ("Dst", "GW"), null for unset, unknown
- * members, the default route in its three spellings ("", "0.0.0.0/0", "::ffff:0.0.0.0/0"). What it
- * refuses is refused: numbers or unknown words where an enum stands, prefixes without a length.
- * On top of that every text is checked here, once, so that the code behind can rely on it: this runs in
- * the pod VM on what an untrusted worker wrote.
+ * What upstream's reader accepts is accepted: keys in any case ("Dst", "GW"), null for unset,
+ * unknown members, the default route in its three spellings ("", "0.0.0.0/0", "::ffff:0.0.0.0/0").
+ * What it refuses is refused: numbers or unknown words where an enum stands, prefixes without a
+ * length. On top of that every text is checked here, once, so that the code behind can rely on it:
+ * this runs in the pod VM on what an untrusted worker wrote.
  */
 #include "podnetwork/model.h"
 
@@ -21,14 +21,18 @@
 /* RFC 791: no IP packet is longer. */
 #define MTU_MAX 65535
 
-/* The key as this object spells it: exactly, or else (as Go reads) the last that differs in case only. */
+/*
+ * The key as this object spells it: exactly, or else (as Go reads) the last that differs in case
+ * only.
+ */
 static const char *spelling(const json_t *object, const char *key)
 {
 	const char *found = key, *name;
 	json_t *value;
 	if (json_object_get(object, key))
 		return key;
-	json_object_foreach((json_t *)object, name, value) {
+	json_object_foreach((json_t *)object, name, value)
+	{
 		if (!strcasecmp(name, key))
 			found = name;
 	}
@@ -90,8 +94,8 @@ static int read_address(const json_t *object, const char *place, const char *key
 	if (!**out)
 		return 0;
 	if (!ip_address_parse(*out, &address))
-		return error_set(err, ERROR_INVALID, "%s: \"%s\" must be an IP address, not \"%.50s\"",
-			place, key, *out);
+		return error_set(err, ERROR_INVALID,
+			"%s: \"%s\" must be an IP address, not \"%.50s\"", place, key, *out);
 	return text_set(out, ip_address_format(&address, text), err);
 }
 
@@ -106,7 +110,8 @@ static int read_mac(const json_t *object, const char *place, const char *key, ch
 		return 0;
 	if (!mac_parse(*out, mac))
 		return error_set(err, ERROR_INVALID,
-			"%s: \"%s\" must be a MAC address (aa:bb:cc:dd:ee:ff), not \"%.50s\"", place, key, *out);
+			"%s: \"%s\" must be a MAC address (aa:bb:cc:dd:ee:ff), not \"%.50s\"",
+			place, key, *out);
 	return text_set(out, mac_format(mac, text), err);
 }
 
@@ -117,7 +122,8 @@ static int read_interface(const json_t *object, const char *place, const char *k
 		return -1;
 	if (**out && !interface_name_valid(*out))
 		return error_set(err, ERROR_INVALID,
-			"%s: \"%s\" must be the name of a network interface, not \"%.50s\"", place, key, *out);
+			"%s: \"%s\" must be the name of a network interface, not \"%.50s\"", place,
+			key, *out);
 	return 0;
 }
 
@@ -143,14 +149,16 @@ static int read_list(const json_t *object, const char *place, const char *key, s
 	if (*list && !json_is_array(*list))
 		return error_set(err, ERROR_INVALID, "%s: \"%s\" must be a list", place, key);
 	if (json_array_size(*list) > max)
-		return error_set(err, ERROR_INVALID, "%s: \"%s\" has %zu entries; the limit is %zu", place,
-			key, json_array_size(*list), max);
+		return error_set(err, ERROR_INVALID, "%s: \"%s\" has %zu entries; the limit is %zu",
+			place, key, json_array_size(*list), max);
 	return 0;
 }
 
 /* ---- routes ---- */
 
-/* Where "ext" may say more: one of the words, or the number of a protocol that v1 has no word for. */
+/*
+ * Where "ext" may say more: one of the words, or the number of a protocol that v1 has no word for.
+ */
 static int read_protocol(const json_t *object, const char *place, bool ext, char **out,
 	struct error *err)
 {
@@ -198,11 +206,12 @@ static int read_route(const json_t *object, const char *place, bool ext,
 	}
 	/* IPv4 by way of an IPv6 gateway exists (RFC 5549); the reverse does not. */
 	if (gw.family == AF_INET && dst.family == AF_INET6)
-		return error_set(err, ERROR_INVALID, "%s: \"gw\" %s is IPv4, \"dst\" %s is IPv6", place,
-			route->gw, route->dst);
+		return error_set(err, ERROR_INVALID, "%s: \"gw\" %s is IPv4, \"dst\" %s is IPv6",
+			place, route->gw, route->dst);
 	if (*route->src && ip_address_parse(route->src, &src) && src.family != dst.family)
-		return error_set(err, ERROR_INVALID, "%s: \"src\" %s and \"dst\" %s are of two families",
-			place, route->src, route->dst);
+		return error_set(err, ERROR_INVALID,
+			"%s: \"src\" %s and \"dst\" %s are of two families", place, route->src,
+			route->dst);
 	return 0;
 }
 
@@ -230,8 +239,8 @@ static int read_routes(const json_t *object, const char *place, bool ext,
 
 static void drop_neighbors(struct podnetwork *network)
 {
-	struct podnetwork drop = {
-		.neighbors = network->neighbors, .neighbor_count = network->neighbor_count};
+	struct podnetwork drop = {.neighbors = network->neighbors,
+		.neighbor_count = network->neighbor_count};
 	podnetwork_free(&drop);
 	network->neighbors = NULL;
 	network->neighbor_count = 0;
@@ -273,7 +282,8 @@ static int read_podips(const json_t *ext, const char *place, struct podnetwork *
 		char text[IP_TEXT_MAX];
 		if (!json_is_string(entry) || !ip_prefix_parse(json_string_value(entry), &prefix))
 			return error_set(err, ERROR_INVALID,
-				"%s: podips[%zu] must be an address with a prefix length (10.0.0.7/24)", place, i);
+				"%s: podips[%zu] must be an address with a prefix length (10.0.0.7/24)",
+				place, i);
 		if (podnetwork_podip_add(network, ip_prefix_format(&prefix, text), err))
 			return -1;
 	}
@@ -293,7 +303,8 @@ static int read_rules(const json_t *ext, const char *place, struct podnetwork *n
 		if (!json_is_object(entry))
 			return error_set(err, ERROR_INVALID, "%s must be an object", here);
 		struct podnetwork_rule *rule = podnetwork_rule_add(network, err);
-		if (!rule || read_number(entry, here, "priority", UINT32_MAX, &rule->priority, err) ||
+		if (!rule ||
+			read_number(entry, here, "priority", UINT32_MAX, &rule->priority, err) ||
 			read_prefix(entry, here, "from", &rule->from, err) ||
 			read_prefix(entry, here, "to", &rule->to, err) ||
 			read_interface(entry, here, "iif", &rule->iif, err) ||
@@ -304,13 +315,17 @@ static int read_rules(const json_t *ext, const char *place, struct podnetwork *n
 			read_flag(entry, here, "ipv6", &rule->ipv6, err))
 			return -1;
 		if (!rule->table)
-			return error_set(err, ERROR_INVALID, "%s: \"table\" must be the number of a table", here);
+			return error_set(err, ERROR_INVALID,
+				"%s: \"table\" must be the number of a table", here);
 		const char *const prefixes[] = {rule->from, rule->to};
 		for (size_t p = 0; p < array_size(prefixes); p++) {
 			struct ip_prefix prefix;
-			if (ip_prefix_parse(prefixes[p], &prefix) && (prefix.family == AF_INET6) != rule->ipv6)
-				return error_set(err, ERROR_INVALID, "%s: %s is %s and \"ipv6\" is %s", here,
-					prefixes[p], rule->ipv6 ? "IPv4" : "IPv6", rule->ipv6 ? "true" : "false");
+			if (ip_prefix_parse(prefixes[p], &prefix) &&
+				(prefix.family == AF_INET6) != rule->ipv6)
+				return error_set(err, ERROR_INVALID,
+					"%s: %s is %s and \"ipv6\" is %s", here, prefixes[p],
+					rule->ipv6 ? "IPv4" : "IPv6",
+					rule->ipv6 ? "true" : "false");
 		}
 	}
 	return 0;
@@ -329,8 +344,8 @@ static int read_ext(const json_t *ext, struct podnetwork *network, struct error 
 	/* A worker that asks for encryption must never get a tunnel in the clear. */
 	if (*network->encryption && strcmp(network->encryption, "none"))
 		return error_set(err, ERROR_UNSUPPORTED,
-			"%s: \"encryption\" is \"%.50s\"; this pod VM image only knows \"none\"", place,
-			network->encryption);
+			"%s: \"encryption\" is \"%.50s\"; this pod VM image only knows \"none\"",
+			place, network->encryption);
 	return 0;
 }
 
@@ -351,14 +366,16 @@ int podnetwork_from_json(const json_t *object, struct podnetwork *network, struc
 		read_number(object, place, "mtu", MTU_MAX, &network->mtu, err) ||
 		read_number(object, place, "index", INT32_MAX, &network->index, err) ||
 		read_number(object, place, "vxlan-port", UINT16_MAX, &network->vxlan_port, err) ||
-		read_number(object, place, "vxlan-id", PODNETWORK_VXLAN_MAX_ID, &network->vxlan_id, err) ||
+		read_number(object, place, "vxlan-id", PODNETWORK_VXLAN_MAX_ID, &network->vxlan_id,
+			err) ||
 		read_flag(object, place, "dedicated", &network->dedicated, err) ||
-		read_flag(object, place, "external-net-via-pod-vm", &network->external_net_via_pod_vm, err))
+		read_flag(object, place, "external-net-via-pod-vm",
+			&network->external_net_via_pod_vm, err))
 		return -1;
 	if (*network->tunnel_type && strcmp(network->tunnel_type, "vxlan"))
 		return error_set(err, ERROR_UNSUPPORTED,
-			"%s: \"tunnel-type\" is \"%.50s\"; \"vxlan\" is the only one there is", place,
-			network->tunnel_type);
+			"%s: \"tunnel-type\" is \"%.50s\"; \"vxlan\" is the only one there is",
+			place, network->tunnel_type);
 	const json_t *ext = member(object, "ext");
 	return ext ? read_ext(ext, network, err) : 0;
 }

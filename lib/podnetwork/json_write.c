@@ -2,10 +2,11 @@
 /*
  * json_write.c - struct podnetwork to JSON
  *
- * The v1 members come in upstream's order, with its rules on what is left out. A route that v1 cannot
- * say (another family, table or protocol, a second metric for the same destination) would make an
- * upstream pod VM refuse the file or fail on EEXIST, so it goes to "ext" only. "ext" members
- * are written only where v1 loses something: with upstream's kind of pod the result has no "ext" list.
+ * The v1 members come in upstream's order, with its rules on what is left out. A route that v1
+ * cannot say (another family, table or protocol, a second metric for the same destination) would
+ * make an upstream pod VM refuse the file or fail on EEXIST, so it goes to "ext" only. "ext"
+ * members are written only where v1 loses something: with upstream's kind of pod the result has no
+ * "ext" list.
  */
 #include "podnetwork/model.h"
 
@@ -88,24 +89,26 @@ static bool is_v1(const struct podnetwork *network, size_t index)
 static bool v1_loses(const struct podnetwork *network, size_t index)
 {
 	const struct podnetwork_route *route = &network->routes[index];
-	return !is_v1(network, index) || *text_or_empty(route->src) || route->metric || route->mtu ||
-	       route->advmss || route->onlink;
+	return !is_v1(network, index) || *text_or_empty(route->src) || route->metric ||
+	       route->mtu || route->advmss || route->onlink;
 }
 
 static json_t *write_route_v1(const struct podnetwork_route *route)
 {
 	cleanup_json *object = json_object();
 	if (put_text(object, "dst", route->dst) || put_text(object, "gw", route->gw) ||
-		put_some(object, "dev", route->dev) || put_some(object, "protocol", route->protocol))
+		put_some(object, "dev", route->dev) ||
+		put_some(object, "protocol", route->protocol))
 		return NULL;
-	if (strcmp(text_or_empty(route->scope), "universe") && put_some(object, "scope", route->scope))
+	if (strcmp(text_or_empty(route->scope), "universe") &&
+		put_some(object, "scope", route->scope))
 		return NULL;
 	return take_ptr(object);
 }
 
 /*
- * v1 cannot say onlink. A device route to the gateway before it has the same effect; NULL with *needed
- * false where a route of the list reaches the gateway already.
+ * v1 cannot say onlink. A device route to the gateway before it has the same effect; NULL with
+ * *needed false where a route of the list reaches the gateway already.
  */
 static json_t *write_onlink_help(const struct podnetwork *network, size_t index, bool *needed)
 {
@@ -156,9 +159,12 @@ static json_t *write_routes_v1(const struct podnetwork *network)
 static json_t *write_route_ext(const struct podnetwork_route *route)
 {
 	cleanup_json *object = write_route_v1(route);
-	if (!object || put_some(object, "src", route->src) || put_some(object, "type", route->type) ||
-		put_number(object, "table", route->table) || put_number(object, "metric", route->metric) ||
-		put_number(object, "mtu", route->mtu) || put_number(object, "advmss", route->advmss))
+	if (!object || put_some(object, "src", route->src) ||
+		put_some(object, "type", route->type) ||
+		put_number(object, "table", route->table) ||
+		put_number(object, "metric", route->metric) ||
+		put_number(object, "mtu", route->mtu) ||
+		put_number(object, "advmss", route->advmss))
 		return NULL;
 	if (route->onlink && put(object, "onlink", json_true()))
 		return NULL;
@@ -186,8 +192,10 @@ static bool neighbor_is_v1(const struct podnetwork_neighbor *neighbor)
 static json_t *write_neighbor(const struct podnetwork_neighbor *neighbor)
 {
 	cleanup_json *object = json_object();
-	if (put_text(object, "ip", neighbor->ip) || put_some(object, "hw-addr", neighbor->hw_addr) ||
-		put_some(object, "dev", neighbor->dev) || put_some(object, "state", neighbor->state))
+	if (put_text(object, "ip", neighbor->ip) ||
+		put_some(object, "hw-addr", neighbor->hw_addr) ||
+		put_some(object, "dev", neighbor->dev) ||
+		put_some(object, "state", neighbor->state))
 		return NULL;
 	return take_ptr(object);
 }
@@ -229,7 +237,8 @@ static json_t *write_rules(const struct podnetwork *network)
 		if (put(object, "priority", json_integer(rule->priority)) ||
 			put_some(object, "from", rule->from) || put_some(object, "to", rule->to) ||
 			put_some(object, "iif", rule->iif) || put_some(object, "oif", rule->oif) ||
-			put_number(object, "mark", rule->mark) || put_number(object, "mask", rule->mask) ||
+			put_number(object, "mark", rule->mark) ||
+			put_number(object, "mask", rule->mask) ||
 			put(object, "table", json_integer(rule->table)))
 			return NULL;
 		if (rule->ipv6 && put(object, "ipv6", json_true()))
@@ -281,9 +290,11 @@ json_t *podnetwork_to_json(const struct podnetwork *network, struct error *err)
 		!put_number(object, "vxlan-port", network->vxlan_port) &&
 		!put_number(object, "vxlan-id", network->vxlan_id) &&
 		!put(object, "dedicated", json_boolean(network->dedicated)) &&
-		!put(object, "external-net-via-pod-vm", json_boolean(network->external_net_via_pod_vm)) &&
+		!put(object, "external-net-via-pod-vm",
+			json_boolean(network->external_net_via_pod_vm)) &&
 		(!json_object_size(ext) || !put(object, "ext", take_ptr(ext))))
 		return take_ptr(object);
-	error_set(err, ERROR_INTERNAL, "pod-network: not written: no memory, or a text is not UTF-8");
+	error_set(err, ERROR_INTERNAL,
+		"pod-network: not written: no memory, or a text is not UTF-8");
 	return NULL;
 }

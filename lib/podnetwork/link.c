@@ -50,7 +50,8 @@ bool link_parse(const struct nlmsghdr *message, struct link *link)
 {
 	struct nlattr *tb[IFLA_MAX + 1], *info[IFLA_INFO_MAX + 1];
 	if (message->nlmsg_type != RTM_NEWLINK ||
-		nlmsg_parse((struct nlmsghdr *)message, sizeof(struct ifinfomsg), tb, IFLA_MAX, NULL) < 0)
+		nlmsg_parse((struct nlmsghdr *)message, sizeof(struct ifinfomsg), tb, IFLA_MAX,
+			NULL) < 0)
 		return false;
 	const struct ifinfomsg *header = NLMSG_DATA(message);
 	*link = (struct link){.index = header->ifi_index, .flags = header->ifi_flags, .netns = -1};
@@ -65,7 +66,8 @@ bool link_parse(const struct nlmsghdr *message, struct link *link)
 		memcpy(link->mac, nla_data(tb[IFLA_ADDRESS]), MAC_SIZE);
 		link->has_mac = true;
 	}
-	if (tb[IFLA_LINKINFO] && nla_parse_nested(info, IFLA_INFO_MAX, tb[IFLA_LINKINFO], NULL) == 0) {
+	if (tb[IFLA_LINKINFO] &&
+		nla_parse_nested(info, IFLA_INFO_MAX, tb[IFLA_LINKINFO], NULL) == 0) {
 		read_text(info[IFLA_INFO_KIND], link->kind, sizeof(link->kind));
 		if (!strcmp(link->kind, "vxlan"))
 			read_vxlan(info[IFLA_INFO_DATA], link);
@@ -90,7 +92,8 @@ int link_list(struct netlink *nl, struct link **links, size_t *count, struct err
 		if (!grown) {
 			free(*links);
 			*links = NULL;
-			return error_set(err, ERROR_CAPACITY, "out of memory for network interfaces");
+			return error_set(err, ERROR_CAPACITY,
+				"out of memory for network interfaces");
 		}
 		*links = grown;
 		grown[(*count)++] = link;

@@ -2,8 +2,8 @@
 /*
  * link.h - network devices: reading them, and making the two kinds that a tunnel is made of
  *
- * Functions that send return 0 or a positive errno (the kernel's words are in nl->text), so that callers
- * can tell "exists" from "gone"; netlink_error makes an error of it.
+ * Functions that send return 0 or a positive errno (the kernel's words are in nl->text), so that
+ * callers can tell "exists" from "gone"; netlink_error makes an error of it.
  */
 #ifndef PEERPOD_PODNETWORK_LINK_H
 #define PEERPOD_PODNETWORK_LINK_H
@@ -23,7 +23,7 @@ struct link {
 	bool has_mac;
 	int master;    /* bridge or the like; 0: none */
 	int lower;     /* IFLA_LINK: the peer of a veth, the lower device of a macvlan; 0: none */
-	int32_t netns; /* IFLA_LINK_NETNSID: where lower lives, or a VXLAN device was made; -1: here */
+	int32_t netns; /* IFLA_LINK_NETNSID: where lower lives or a VXLAN device was made; -1: here */
 	/* kind "vxlan": */
 	uint32_t vni;
 	uint16_t port;
@@ -66,7 +66,7 @@ struct link_change {
 	uint32_t mtu;
 	bool no_ipv6_autoconf; /* no link-local address of its own, so no IPv6 noise */
 	bool up, down;
-	const int *netns_fd;   /* move there */
+	const int *netns_fd; /* move there */
 };
 int link_change(struct netlink *nl, int index, const struct link_change *change);
 

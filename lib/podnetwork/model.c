@@ -7,24 +7,41 @@
 #include <string.h>
 
 const struct word route_protocols[] = {
-	{"static", RTPROT_STATIC}, {"boot", RTPROT_BOOT}, {"dhcp", RTPROT_DHCP},
-	{"kernel", RTPROT_KERNEL}, {NULL, 0},
+	{"static", RTPROT_STATIC},
+	{"boot", RTPROT_BOOT},
+	{"dhcp", RTPROT_DHCP},
+	{"kernel", RTPROT_KERNEL},
+	{NULL, 0},
 };
 
 const struct word route_scopes[] = {
-	{"universe", RT_SCOPE_UNIVERSE}, {"site", RT_SCOPE_SITE}, {"link", RT_SCOPE_LINK},
-	{"host", RT_SCOPE_HOST}, {"nowhere", RT_SCOPE_NOWHERE}, {NULL, 0},
+	{"universe", RT_SCOPE_UNIVERSE},
+	{"site", RT_SCOPE_SITE},
+	{"link", RT_SCOPE_LINK},
+	{"host", RT_SCOPE_HOST},
+	{"nowhere", RT_SCOPE_NOWHERE},
+	{NULL, 0},
 };
 
 const struct word route_types[] = {
-	{"blackhole", RTN_BLACKHOLE}, {"unreachable", RTN_UNREACHABLE}, {"prohibit", RTN_PROHIBIT},
-	{"throw", RTN_THROW}, {NULL, 0},
+	{"blackhole", RTN_BLACKHOLE},
+	{"unreachable", RTN_UNREACHABLE},
+	{"prohibit", RTN_PROHIBIT},
+	{"throw", RTN_THROW},
+	{NULL, 0},
 };
 
 const struct word neighbor_states[] = {
-	{"none", NUD_NONE}, {"incomplete", NUD_INCOMPLETE}, {"reachable", NUD_REACHABLE},
-	{"stale", NUD_STALE}, {"delay", NUD_DELAY}, {"probe", NUD_PROBE}, {"failed", NUD_FAILED},
-	{"noarp", NUD_NOARP}, {"permanent", NUD_PERMANENT}, {NULL, 0},
+	{"none", NUD_NONE},
+	{"incomplete", NUD_INCOMPLETE},
+	{"reachable", NUD_REACHABLE},
+	{"stale", NUD_STALE},
+	{"delay", NUD_DELAY},
+	{"probe", NUD_PROBE},
+	{"failed", NUD_FAILED},
+	{"noarp", NUD_NOARP},
+	{"permanent", NUD_PERMANENT},
+	{NULL, 0},
 };
 
 int word_number(const struct word *table, const char *text)
@@ -108,7 +125,8 @@ int podnetwork_podip_add(struct podnetwork *network, const char *cidr, struct er
 {
 	size_t count = podnetwork_podip_count(network);
 	if (count >= PODNETWORK_ADDRESS_MAX)
-		return error_set(err, ERROR_INVALID, "more than %d addresses", PODNETWORK_ADDRESS_MAX);
+		return error_set(err, ERROR_INVALID, "more than %d addresses",
+			PODNETWORK_ADDRESS_MAX);
 	char **grown = reallocarray(network->podips, count + 2, sizeof(*grown));
 	if (!grown)
 		return error_set(err, ERROR_CAPACITY, "out of memory for addresses");
@@ -195,7 +213,8 @@ static int compare_listed(const void *left, const void *right)
 static int compare_setup(const void *left, const void *right)
 {
 	const struct sort_entry *a = left, *b = right;
-	int order = compare_numbers(*text_or_empty(a->route.gw) != 0, *text_or_empty(b->route.gw) != 0);
+	int order =
+		compare_numbers(*text_or_empty(a->route.gw) != 0, *text_or_empty(b->route.gw) != 0);
 	if (!order)
 		order = compare_numbers(b->dst.len, a->dst.len);
 	if (!order)
@@ -208,7 +227,8 @@ static int sort_routes(struct podnetwork *network, int (*compare)(const void *, 
 {
 	if (network->route_count == 0)
 		return 0;
-	cleanup(free_ptr) struct sort_entry *entries = calloc(network->route_count, sizeof(*entries));
+	cleanup(free_ptr) struct sort_entry *entries =
+		calloc(network->route_count, sizeof(*entries));
 	if (!entries)
 		return error_set(err, ERROR_CAPACITY, "out of memory for routes");
 	for (size_t i = 0; i < network->route_count; i++) {

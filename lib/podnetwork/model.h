@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model.h - struct podnetwork in memory: freeing, growing lists, order of routes, words of the enums
+ * model.h - struct podnetwork in memory: freeing, growing lists, order of routes, words of the
+ * enums
  */
 #ifndef PEERPOD_PODNETWORK_MODEL_H
 #define PEERPOD_PODNETWORK_MODEL_H

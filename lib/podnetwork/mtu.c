@@ -17,7 +17,9 @@ int tunnel_mtu(int64_t cni_mtu, int64_t worker_underlay, int64_t vm_underlay, in
 {
 	int64_t overhead = family == AF_INET6 ? TUNNEL_OVERHEAD_IPV6 : TUNNEL_OVERHEAD_IPV4;
 	int64_t underlay = smaller(worker_underlay ? worker_underlay : UNDERLAY_MTU_UNKNOWN,
-		vm_underlay ? vm_underlay : worker_underlay ? worker_underlay : UNDERLAY_MTU_UNKNOWN);
+		vm_underlay       ? vm_underlay
+		: worker_underlay ? worker_underlay
+				  : UNDERLAY_MTU_UNKNOWN);
 	int64_t result = underlay - overhead;
 	if (cni_mtu)
 		result = smaller(result, cni_mtu);

@@ -95,7 +95,8 @@ void netlink_read_text(const struct nlmsghdr *message, char *text)
 	size_t skip = sizeof(*ack), len = message->nlmsg_len - NLMSG_HDRLEN;
 	/* Without the capped flag the whole request comes back before the attributes. */
 	if (!(message->nlmsg_flags & NLM_F_CAPPED)) {
-		if (ack->msg.nlmsg_len < NLMSG_HDRLEN || ack->msg.nlmsg_len - NLMSG_HDRLEN > len - skip)
+		if (ack->msg.nlmsg_len < NLMSG_HDRLEN ||
+			ack->msg.nlmsg_len - NLMSG_HDRLEN > len - skip)
 			return;
 		skip += NLMSG_ALIGN(ack->msg.nlmsg_len - NLMSG_HDRLEN);
 	}
@@ -143,7 +144,8 @@ static enum step take_message(struct netlink *nl, const struct nlmsghdr *message
 		if (replies) {
 			static const uint8_t padding[NLMSG_ALIGNTO];
 			buf_append(replies, message, message->nlmsg_len);
-			buf_append(replies, padding, NLMSG_ALIGN(message->nlmsg_len) - message->nlmsg_len);
+			buf_append(replies, padding,
+				NLMSG_ALIGN(message->nlmsg_len) - message->nlmsg_len);
 			if (replies->failed || replies->len > REPLIES_MAX) {
 				*errnum = ENOMEM;
 				return STEP_DONE;
@@ -171,8 +173,8 @@ static int receive(struct netlink *nl, uint32_t seq, bool dump, struct buf *repl
 		size_t offset = 0;
 		const struct nlmsghdr *message;
 		while ((message = netlink_next(&datagram, &offset))) {
-			if (message->nlmsg_seq == seq &&
-				take_message(nl, message, dump, replies, &errnum, interrupted) == STEP_DONE)
+			if (message->nlmsg_seq == seq && take_message(nl, message, dump, replies,
+								 &errnum, interrupted) == STEP_DONE)
 				return errnum;
 		}
 	}
@@ -206,8 +208,8 @@ int netlink_dump(struct netlink *nl, int type, int family, struct buf *replies)
 		struct rtgenmsg header = {.rtgen_family = (unsigned char)family};
 		bool interrupted = false;
 		replies->len = start;
-		int errnum = talk(nl, netlink_request(type, NLM_F_DUMP, &header, sizeof(header)), true,
-			replies, &interrupted);
+		int errnum = talk(nl, netlink_request(type, NLM_F_DUMP, &header, sizeof(header)),
+			true, replies, &interrupted);
 		if (errnum && errnum != EINTR)
 			return errnum;
 		if (!errnum && !interrupted)
@@ -236,13 +238,13 @@ int netlink_subscribe(struct netlink *nl, const unsigned int *groups, size_t cou
 {
 	for (size_t i = 0; i < count; i++) {
 		if (nl_socket_add_membership(nl->sock, (int)groups[i]) < 0)
-			return error_set(err, ERROR_INTERNAL, "no notifications of netlink group %u", groups[i]);
+			return error_set(err, ERROR_INTERNAL,
+				"no notifications of netlink group %u", groups[i]);
 	}
 	return 0;
 }
 
-int netlink_wait(struct netlink *nl, const struct bound *bound, const char *what,
-	struct error *err)
+int netlink_wait(struct netlink *nl, const struct bound *bound, const char *what, struct error *err)
 {
 	int fd = nl_socket_get_fd(nl->sock);
 	if (bound_poll(bound, fd, POLLIN, what, err) < 0)

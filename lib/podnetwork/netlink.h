@@ -35,22 +35,29 @@ void netlink_close(struct netlink *nl);
 struct nl_msg *netlink_request(int type, int flags, const void *header, size_t size);
 
 /*
- * Sends it (and frees it; NULL stands for "no memory") and waits for the end of the answer. Messages other than
- * acknowledgements are appended to replies, unless that is NULL. 0 or a positive errno, with nl->text.
+ * Sends it (and frees it; NULL stands for "no memory") and waits for the end of the answer.
+ * Messages other than acknowledgements are appended to replies, unless that is NULL. 0 or a
+ * positive errno, with nl->text.
  */
 int netlink_talk(struct netlink *nl, struct nl_msg *msg, struct buf *replies);
 
 /* A dump of one type; started again when something changed under it. 0 or a positive errno. */
 int netlink_dump(struct netlink *nl, int type, int family, struct buf *replies);
 
-/* Sets err from a result of netlink_talk: "<what>: <errno's text> (<the kernel's words>)". Returns -1. */
+/*
+ * Sets err from a result of netlink_talk: "<what>: <errno's text> (<the kernel's words>)". Returns
+ * -1.
+ */
 int netlink_error(const struct netlink *nl, int errnum, struct error *err, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* The next message of a run of messages, NULL at the end or where the rest is malformed. */
 const struct nlmsghdr *netlink_next(const struct buf *messages, size_t *offset);
 
-/* The kernel's words in an NLMSG_ERROR message, into text[NETLINK_TEXT_MAX]; "" where there are none. */
+/*
+ * The kernel's words in an NLMSG_ERROR message, into text[NETLINK_TEXT_MAX]; "" where there are
+ * none.
+ */
 void netlink_read_text(const struct nlmsghdr *message, char *text);
 
 /* Waits for a notification on a socket that netlink_subscribe prepared, and drops all that came. */

@@ -34,7 +34,8 @@ static int check(int fd, const char *path, struct error *err)
 			"mounted into this container with mountPropagation HostToContainer",
 			path, NETNS_DIR);
 	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
-		return error_set(err, ERROR_INVALID, "netns %s: a namespace, but not of the network", path);
+		return error_set(err, ERROR_INVALID,
+			"netns %s: a namespace, but not of the network", path);
 	cleanup(close_fd) int own_fd = netns_open_own(err);
 	if (own_fd < 0)
 		return -1;
@@ -51,14 +52,17 @@ static int check(int fd, const char *path, struct error *err)
 int netns_open(const char *path, struct error *err)
 {
 	if (!path || !*path)
-		return error_set(err, ERROR_INVALID, "the path of the pod's network namespace is empty");
+		return error_set(err, ERROR_INVALID,
+			"the path of the pod's network namespace is empty");
 	cleanup(close_fd) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
 		int errnum = errno;
 		error_set_errno(err, errnum, "netns %s", path);
 		if (errnum == ENOENT)
-			error_append(err, "; is it on this node, and %s mounted with mountPropagation "
-					  "HostToContainer?", NETNS_DIR);
+			error_append(err,
+				"; is it on this node, and %s mounted with mountPropagation "
+				"HostToContainer?",
+				NETNS_DIR);
 		return -1;
 	}
 	if (check(fd, path, err))
@@ -121,5 +125,6 @@ int netns_write_sysctl(int netns_fd, const char *name, const char *value, struct
 	struct sysctl sysctl = {path, value, 0};
 	if (netns_run(netns_fd, write_sysctl, &sysctl, err))
 		return -1;
-	return sysctl.errnum ? error_set_errno(err, sysctl.errnum, "write %s to %s", value, path) : 0;
+	return sysctl.errnum ? error_set_errno(err, sysctl.errnum, "write %s to %s", value, path)
+			     : 0;
 }

@@ -2,8 +2,8 @@
 /*
  * netns.h - network namespaces by path: opening with checks, and doing one thing inside
  *
- * The caller's thread never changes its namespace: what must happen inside (opening a socket, writing
- * a sysctl) runs on a short-lived thread.
+ * The caller's thread never changes its namespace: what must happen inside (opening a socket,
+ * writing a sysctl) runs on a short-lived thread.
  */
 #ifndef PEERPOD_PODNETWORK_NETNS_H
 #define PEERPOD_PODNETWORK_NETNS_H
@@ -14,8 +14,8 @@
 #define NETNS_DIR "/run/netns"
 
 /*
- * A descriptor of the netns at path, or -1: ERROR_GONE where the path does not exist or holds no netns
- * (any more), ERROR_INVALID where it is no netns or the one that we are in ourselves.
+ * A descriptor of the netns at path, or -1: ERROR_GONE where the path does not exist or holds no
+ * netns (any more), ERROR_INVALID where it is no netns or the one that we are in ourselves.
  */
 int netns_open(const char *path, struct error *err);
 

@@ -2,11 +2,12 @@
 /*
  * podnetwork.h - a pod's network between the worker's pod netns and the pod VM: VXLAN and redirects
  *
- * Worker: inspect at CreateVM (reads the pod netns, reserves a VNI by making vxlan1 in it), setup at
- * StartVM (sets the remote, redirects, filters), teardown at StopVM. VM: setup before the forwarder
- * listens, teardown on a clean exit. Every step is "ensure": running it again after a crash at any
- * point converges, and tear-down succeeds on what is left. No processes are started; netns are entered on a
- * thread of their own, so the caller's netns never changes. Calls block for milliseconds.
+ * Worker: inspect at CreateVM (reads the pod netns, reserves a VNI by making vxlan1 in it), setup
+ * at StartVM (sets the remote, redirects, filters), teardown at StopVM. VM: setup before the
+ * forwarder listens, teardown on a clean exit. Every step is "ensure": running it again after a
+ * crash at any point converges, and tear-down succeeds on what is left. No processes are started;
+ * netns are entered on a thread of their own, so the caller's netns never changes. Calls block for
+ * milliseconds.
  */
 #ifndef PEERPOD_PODNETWORK_H
 #define PEERPOD_PODNETWORK_H
@@ -23,7 +24,7 @@
 
 /* All strings owned, text forms as in the JSON; "" (or NULL) where there is none. */
 struct podnetwork_route {
-	char *dst;      /* CIDR; "0.0.0.0/0" or "::/0" for the default */
+	char *dst; /* CIDR; "0.0.0.0/0" or "::/0" for the default */
 	char *gw, *dev;
 	char *protocol; /* "", static, boot, dhcp, kernel; with "ext" also a number of others: "186" */
 	char *scope;    /* "" (universe), site, link, host, nowhere */
@@ -43,7 +44,7 @@ struct podnetwork_neighbor {
 
 /* Extension only: `ip rule`, action "lookup table". */
 struct podnetwork_rule {
-	char *from, *to;   /* CIDR; "" both: any, and then ipv6 tells the family */
+	char *from, *to; /* CIDR; "" both: any, and then ipv6 tells the family */
 	char *iif, *oif;
 	int64_t priority, table;
 	int64_t mark, mask; /* firewall mark; both 0: any */
@@ -52,8 +53,8 @@ struct podnetwork_rule {
 
 /* What apf.json carries as "pod-network"; filled by podnetwork_inspect. */
 struct podnetwork {
-	char *podip;          /* CIDR; the first address */
-	char **podips;        /* extension: all addresses, NULL-terminated, or NULL */
+	char *podip;   /* CIDR; the first address */
+	char **podips; /* extension: all addresses, NULL-terminated, or NULL */
 	char *pod_hw_addr;
 	char *interface;
 	char *worker_node_ip; /* CIDR */
@@ -64,9 +65,9 @@ struct podnetwork {
 	size_t neighbor_count;
 	struct podnetwork_rule *rules; /* extension */
 	size_t rule_count;
-	char *encryption;     /* extension; "" or "none": VXLAN in the clear, all there is today */
-	int64_t mtu;          /* of the pod interface on the worker, not clamped */
-	int64_t index;        /* vxlan_id - the configured minimum */
+	char *encryption; /* extension; "" or "none": VXLAN in the clear, all there is today */
+	int64_t mtu;      /* of the pod interface on the worker, not clamped */
+	int64_t index;    /* vxlan_id - the configured minimum */
 	int64_t vxlan_port;
 	int64_t vxlan_id;
 	int64_t underlay_mtu; /* extension; 0: unknown */
@@ -77,24 +78,25 @@ struct podnetwork {
 void podnetwork_free(struct podnetwork *network);
 
 /*
- * The JSON object (new reference). The v1 members are exactly those that upstream writes and reads; what
- * they cannot say (IPv6, metrics, several addresses ...) goes to a member "ext", which upstream
- * ignores. A list in "ext" is whole and replaces the v1 list of the same name; it is left out where
- * the v1 list says it all.
+ * The JSON object (new reference). The v1 members are exactly those that upstream writes and
+ * reads; what they cannot say (IPv6, metrics, several addresses ...) goes to a member "ext", which
+ * upstream ignores. A list in "ext" is whole and replaces the v1 list of the same name; it is left
+ * out where the v1 list says it all.
  */
 json_t *podnetwork_to_json(const struct podnetwork *network, struct error *err);
 /*
- * Reads v1 and ext, upstream's (old spellings of the keys too) and ours. *network is overwritten, to be
- * freed also after a refusal. Refusals name the member: `pod-network: routes[1]: "scope" must be ...`.
+ * Reads v1 and ext, upstream's (old spellings of the keys too) and ours. *network is overwritten,
+ * to be freed also after a refusal. Refusals name the member: `pod-network: routes[1]: "scope"
+ * must be ...`.
  */
 int podnetwork_from_json(const json_t *object, struct podnetwork *network, struct error *err);
 
 /* ---- worker ---- */
 
 struct podnetwork_worker_settings {
-	const char *sandbox;        /* sandbox id */
-	const char *netns_path;     /* of the pod */
-	const char *host_interface; /* "": the one of the default route */
+	const char *sandbox;          /* sandbox id */
+	const char *netns_path;       /* of the pod */
+	const char *host_interface;   /* "": the one of the default route */
 	const char *pod_subnet_cidrs; /* comma separated, "" */
 	bool external_net_via_pod_vm;
 	uint16_t vxlan_port;
@@ -109,15 +111,16 @@ struct podnetwork_worker_settings {
 
 /*
  * Reads the pod netns and reserves a VNI in it (device vxlan1, without a remote, alias
- * "peerpod:<sandbox>") and the UDP port. Run again for the same sandbox it finds its reservation. Errors name the netns
- * path and what to do.
+ * "peerpod:<sandbox>") and the UDP port. Run again for the same sandbox it finds its reservation.
+ * Errors name the netns path and what to do.
  */
-int podnetwork_inspect(const struct podnetwork_worker_settings *settings, struct podnetwork *network,
-	struct error *err);
+int podnetwork_inspect(const struct podnetwork_worker_settings *settings,
+	struct podnetwork *network, struct error *err);
 
 /*
- * Connects the tunnel to the VM: remote, MTU from the route to it, redirects both ways, NOTRACK, and a
- * filter that lets in only this remote with this VNI. instance_ips[0], or [1] with dedicated.
+ * Connects the tunnel to the VM: remote, MTU from the route to it, redirects both ways, NOTRACK,
+ * and a filter that lets in only this remote with this VNI. instance_ips[0], or [1] with
+ * dedicated.
  */
 int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
 	const struct podnetwork *network, char *const *instance_ips, size_t count,
@@ -128,10 +131,11 @@ int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings
 	const struct podnetwork *network, struct error *err);
 
 /*
- * Start-up: removes filter elements of tunnels whose sandbox is not in live (NULL-terminated ids), and the devices of
- * unknown sandboxes in /run/netns.
+ * Start-up: removes filter elements of tunnels whose sandbox is not in live (NULL-terminated ids),
+ * and the devices of unknown sandboxes in /run/netns.
  */
-int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id, struct error *err);
+int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id,
+	struct error *err);
 
 /* ---- pod VM ---- */
 
@@ -140,7 +144,10 @@ struct podnetwork_vm_settings {
 	const char *host_interface; /* dedicated tunnel NIC; "" */
 };
 
-/* Waits for the primary NIC and its address (netlink notifications, within bound), then makes the pod's side. */
+/*
+ * Waits for the primary NIC and its address (netlink notifications, within bound), then makes the
+ * pod's side.
+ */
 int podnetwork_vm_setup(const struct podnetwork_vm_settings *settings,
 	const struct podnetwork *network, const struct bound *bound, struct error *err);
 int podnetwork_vm_teardown(const struct podnetwork_vm_settings *settings,

@@ -2,9 +2,10 @@
 /*
  * podside.c - see podside.h
  *
- * Addresses come without the kernel's own connected route: the worker's list has it where the CNI left
- * it, and some CNIs (PTP, GKE) took it away. Routes are added in an order in which each gateway is
- * reachable; those that the kernel still refuses are tried again at the end, and last with "onlink".
+ * Addresses come without the kernel's own connected route: the worker's list has it where the CNI
+ * left it, and some CNIs (PTP, GKE) took it away. Routes are added in an order in which each
+ * gateway is reachable; those that the kernel still refuses are tried again at the end, and last
+ * with "onlink".
  */
 #include "podnetwork/podside.h"
 
@@ -57,8 +58,8 @@ static int set_sysctl(struct netlink *pod, const char *interface, const char *se
 }
 
 /*
- * The VM image may have IPv6 switched off; what the pod gets is the worker's to say. Router advertisements
- * are not listened to: the routes that they made on the worker are in the list.
+ * The VM image may have IPv6 switched off; what the pod gets is the worker's to say. Router
+ * advertisements are not listened to: the routes that they made on the worker are in the list.
  */
 static int enable_ipv6(struct netlink *pod, const char *interface, struct error *err)
 {
@@ -71,14 +72,17 @@ static int enable_ipv6(struct netlink *pod, const char *interface, struct error 
 
 /* ---- addresses ---- */
 
-/* The link-local address that the pod's interface has on the worker: from the MAC (RFC 4291, appendix A). */
+/*
+ * The link-local address that the pod's interface has on the worker: from the MAC (RFC 4291,
+ * appendix A).
+ */
 static struct ip_prefix link_local(const char *mac_text)
 {
 	uint8_t mac[MAC_SIZE] = {0};
 	mac_parse(mac_text, mac);
 	return (struct ip_prefix){
-		.bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3],
-			mac[4], mac[5]},
+		.bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe,
+			mac[3], mac[4], mac[5]},
 		.len = 64,
 		.family = AF_INET6,
 	};
@@ -90,7 +94,8 @@ static int ensure_address(struct netlink *pod, int index, const struct ip_prefix
 	char text[IP_TEXT_MAX];
 	int errnum = address_add(pod, index, ip);
 	if (errnum && errnum != EEXIST)
-		return netlink_error(pod, errnum, err, "add the address %s", ip_prefix_format(ip, text));
+		return netlink_error(pod, errnum, err, "add the address %s",
+			ip_prefix_format(ip, text));
 	return 0;
 }
 
@@ -98,7 +103,8 @@ static bool wanted_address(const struct podnetwork *network, const struct ip_pre
 {
 	for (size_t i = 0; i < address_count(network); i++) {
 		struct ip_prefix wanted;
-		if (ip_prefix_parse(address_text(network, i), &wanted) && ip_prefix_equal(&wanted, ip))
+		if (ip_prefix_parse(address_text(network, i), &wanted) &&
+			ip_prefix_equal(&wanted, ip))
 			return true;
 	}
 	return ip_is_link_local(ip);
@@ -234,7 +240,8 @@ static int add_routes(struct netlink *pod, const struct route *routes, bool *don
 		}
 		ip_prefix_format(&route.dst, dst);
 		ip_address_format(&route.gw, gw);
-		netlink_error(pod, errnum, err, "add the route to %s%s%s", dst, *gw ? " via " : "", gw);
+		netlink_error(pod, errnum, err, "add the route to %s%s%s", dst, *gw ? " via " : "",
+			gw);
 		if (!gateway_unreachable(errnum))
 			return -1;
 		++*left;
@@ -265,7 +272,8 @@ static int set_routes(struct netlink *pod, int index, const struct podnetwork *n
 		const char *dev = text_or_empty(order[i].dev);
 		/* Upstream copies routes of the pod's other interfaces, which do not exist here. */
 		if (*dev && strcmp(dev, network->interface)) {
-			log_warn("route to %s left out: the pod VM has no interface %s", order[i].dst, dev);
+			log_warn("route to %s left out: the pod VM has no interface %s",
+				order[i].dst, dev);
 			continue;
 		}
 		if (build_route(network, &order[i], index, mtu, &routes[count++], err))
@@ -293,8 +301,8 @@ static int set_neighbors(struct netlink *pod, int index, const struct podnetwork
 		const struct podnetwork_neighbor *in = &network->neighbors[i];
 		const char *dev = text_or_empty(in->dev);
 		int state = word_number(neighbor_states, in->state);
-		struct neighbor neighbor = {
-			.index = index, .state = (uint16_t)(state > 0 ? state : NUD_PERMANENT)};
+		struct neighbor neighbor = {.index = index,
+			.state = (uint16_t)(state > 0 ? state : NUD_PERMANENT)};
 		if ((*dev && strcmp(dev, network->interface)) ||
 			!ip_address_parse(text_or_empty(in->ip), &neighbor.ip))
 			continue;
@@ -331,8 +339,8 @@ static int set_rules(struct netlink *pod, const struct podnetwork *network, stru
 		struct rule rule = build_rule(&network->rules[i]);
 		int errnum = rule_add(pod, &rule);
 		if (errnum && errnum != EEXIST)
-			return netlink_error(pod, errnum, err, "add the routing rule of priority %u",
-				rule.priority);
+			return netlink_error(pod, errnum, err,
+				"add the routing rule of priority %u", rule.priority);
 	}
 	return 0;
 }
@@ -372,8 +380,8 @@ int podside_clear(struct netlink *pod, const struct podnetwork *network, struct 
 		struct rule rule = build_rule(&network->rules[i]);
 		int errnum = rule_delete(pod, &rule);
 		if (errnum && errnum != ENOENT && errnum != EAFNOSUPPORT)
-			return netlink_error(pod, errnum, err, "delete the routing rule of priority %u",
-				rule.priority);
+			return netlink_error(pod, errnum, err,
+				"delete the routing rule of priority %u", rule.priority);
 	}
 	return 0;
 }

@@ -10,7 +10,10 @@
 
 bool podside_has_ipv6(const struct podnetwork *network);
 
-/* Makes the interface (down or up, with whatever is on it) what network says, and raises it and lo. */
+/*
+ * Makes the interface (down or up, with whatever is on it) what network says, and raises it and
+ * lo.
+ */
 int podside_configure(struct netlink *pod, int index, const struct podnetwork *network,
 	uint32_t mtu, struct error *err);
 

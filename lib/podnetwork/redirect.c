@@ -2,9 +2,9 @@
 /*
  * redirect.c - see redirect.h
  *
- * The qdisc is clsact, or whatever ingress qdisc a CNI put there before. The filter has a fixed place
- * (priority 1, handle 800::1), so that adding it again replaces it. u32 with one key of zeros matches
- * everything; it is the classifier that the oldest kernels have.
+ * The qdisc is clsact, or whatever ingress qdisc a CNI put there before. The filter has a fixed
+ * place (priority 1, handle 800::1), so that adding it again replaces it. u32 with one key of
+ * zeros matches everything; it is the classifier that the oldest kernels have.
  */
 #include "podnetwork/redirect.h"
 
@@ -81,8 +81,8 @@ static int replace_filter(struct netlink *nl, int from_index, int to_index)
 		.tcm_handle = FILTER_HANDLE,
 		.tcm_info = TC_H_MAKE(FILTER_PRIORITY << 16, htons(ETH_P_ALL)),
 	};
-	struct nl_msg *msg =
-		netlink_request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, &header, sizeof(header));
+	struct nl_msg *msg = netlink_request(RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, &header,
+		sizeof(header));
 	if (!msg)
 		return ENOMEM;
 	struct nlattr *options = NULL;
@@ -99,7 +99,8 @@ int redirect_ensure(struct netlink *nl, int from_index, int to_index, struct err
 {
 	int errnum = add_qdisc(nl, from_index);
 	if (errnum && errnum != EEXIST)
-		return netlink_error(nl, errnum, err, "add the clsact qdisc (kernel module sch_ingress)");
+		return netlink_error(nl, errnum, err,
+			"add the clsact qdisc (kernel module sch_ingress)");
 	errnum = replace_filter(nl, from_index, to_index);
 	if (errnum)
 		return netlink_error(nl, errnum, err,

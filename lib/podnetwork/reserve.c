@@ -50,7 +50,8 @@ int reservation_find(struct netlink *pod, const char *sandbox, struct link *link
 		const struct link *candidate = &links[i];
 		bool ours = !strncmp(candidate->alias, TUNNEL_ALIAS, strlen(TUNNEL_ALIAS)) &&
 			    !strcmp(candidate->alias + strlen(TUNNEL_ALIAS), sandbox);
-		if (strcmp(candidate->kind, "vxlan") || !(ours || !strcmp(candidate->name, temporary)))
+		if (strcmp(candidate->kind, "vxlan") ||
+			!(ours || !strcmp(candidate->name, temporary)))
 			continue;
 		*link = *candidate;
 		*found = true;
@@ -74,8 +75,9 @@ static int name_device(struct netlink *pod, const char *sandbox, struct link *li
 	int errnum = link_change(pod, link->index, &change);
 	if (errnum == EEXIST) {
 		netlink_error(pod, errnum, err, "name the tunnel device " TUNNEL_NAME);
-		return error_append(err, "; the pod's network namespace has an interface of that name that is "
-					 "not ours: remove it");
+		return error_append(err,
+			"; the pod's network namespace has an interface of that name that is "
+			"not ours: remove it");
 	}
 	if (errnum)
 		return netlink_error(pod, errnum, err, "name the tunnel device " TUNNEL_NAME);
@@ -131,7 +133,8 @@ static int take_over(struct netlink *pod, const struct reservation *wanted, uint
 	}
 	int errnum = link_delete(pod, link->index);
 	if (errnum && errnum != ENODEV)
-		return netlink_error(pod, errnum, err, "remove the earlier tunnel device %s", link->name);
+		return netlink_error(pod, errnum, err, "remove the earlier tunnel device %s",
+			link->name);
 	return 0;
 }
 
@@ -181,13 +184,17 @@ int reservation_make_exact(struct netlink *root, struct netlink *pod,
 	if (kept)
 		return 0;
 	reservation_temporary_name(wanted->sandbox, temporary);
-	const struct vxlan_plan plan = {
-		.name = temporary, .vni = vni, .port = wanted->port, .local = wanted->local};
+	const struct vxlan_plan plan = {.name = temporary,
+		.vni = vni,
+		.port = wanted->port,
+		.local = wanted->local};
 	int errnum = link_add_vxlan(root, pod->netns_fd, &plan);
 	if (errnum) {
-		netlink_error(root, errnum, err, "make a VXLAN device with id %u on UDP port %u", vni,
-			wanted->port);
-		return errnum == EEXIST ? error_append(err, "; another device of this node has that id") : -1;
+		netlink_error(root, errnum, err, "make a VXLAN device with id %u on UDP port %u",
+			vni, wanted->port);
+		return errnum == EEXIST
+			       ? error_append(err, "; another device of this node has that id")
+			       : -1;
 	}
 	return settle(pod, wanted->sandbox, temporary, link, err);
 }
@@ -197,9 +204,10 @@ int vxlan_up_error(const struct netlink *nl, int errnum, uint16_t port, struct e
 	netlink_error(nl, errnum, err, "open UDP port %u for the tunnel", port);
 	if (errnum != EADDRINUSE)
 		return -1;
-	return error_append(err, "; a program, or a VXLAN device of the CNI that takes every id (Cilium, "
-				 "Open vSwitch), has it: set -vxlan-port (VXLAN_PORT) to a free port and "
-				 "allow it in firewalls");
+	return error_append(err,
+		"; a program, or a VXLAN device of the CNI that takes every id (Cilium, "
+		"Open vSwitch), has it: set -vxlan-port (VXLAN_PORT) to a free port and "
+		"allow it in firewalls");
 }
 
 int reservation_raise(struct netlink *pod, const struct link *link, struct error *err)

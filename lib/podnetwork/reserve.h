@@ -2,10 +2,11 @@
 /*
  * reserve.h - the tunnel device of a pod on the worker, which is also the reservation of its VNI
  *
- * The kernel lets no two VXLAN devices made in one netns share (VNI, port, family). So the device is
- * made as soon as the VNI is chosen, in the pod's netns, from a socket of the root netns: an atomic
- * reservation that outlives every process of ours and dies with the pod. It is known by its alias
- * "peerpod:<sandbox>"; between making and naming it has a name that comes from the sandbox id.
+ * The kernel lets no two VXLAN devices made in one netns share (VNI, port, family). So the device
+ * is made as soon as the VNI is chosen, in the pod's netns, from a socket of the root netns: an
+ * atomic reservation that outlives every process of ours and dies with the pod. It is known by its
+ * alias "peerpod:<sandbox>"; between making and naming it has a name that comes from the sandbox
+ * id.
  */
 #ifndef PEERPOD_PODNETWORK_RESERVE_H
 #define PEERPOD_PODNETWORK_RESERVE_H
@@ -25,7 +26,9 @@ struct reservation {
 	size_t quarantined_count;
 };
 
-/* The name that a device of this sandbox has until it is known by its alias; into name[IFNAMSIZ]. */
+/*
+ * The name that a device of this sandbox has until it is known by its alias; into name[IFNAMSIZ].
+ */
 void reservation_temporary_name(const char *sandbox, char *name);
 /* Could this be such a name? */
 bool reservation_name_temporary(const char *name);
@@ -43,9 +46,9 @@ int reservation_make_exact(struct netlink *root, struct netlink *pod,
 	const struct reservation *wanted, uint32_t vni, struct link *link, struct error *err);
 
 /*
- * Raises the device, which opens the UDP port: a clash is found, and the port held, before a VM is paid
- * for. Without a remote it sends nothing; the filter must be there first. It is not lowered again: that
- * waits for all CPUs to pass, 10 ms in which no other link of the node can change.
+ * Raises the device, which opens the UDP port: a clash is found, and the port held, before a VM is
+ * paid for. Without a remote it sends nothing; the filter must be there first. It is not lowered
+ * again: that waits for all CPUs to pass, 10 ms in which no other link of the node can change.
  */
 int reservation_raise(struct netlink *pod, const struct link *link, struct error *err);
 

@@ -227,7 +227,8 @@ static int list(struct netlink *nl, int type, const char *what,
 	for (size_t i = 0; i < array_size(families); i++) {
 		int errnum = netlink_dump(nl, type, families[i], &replies);
 		/* A kernel without IPv6 has none of these. */
-		if (errnum && !(families[i] == AF_INET6 && (errnum == EOPNOTSUPP || errnum == EAFNOSUPPORT)))
+		if (errnum && !(families[i] == AF_INET6 &&
+				      (errnum == EOPNOTSUPP || errnum == EAFNOSUPPORT)))
 			return netlink_error(nl, errnum, err, "list the %s", what);
 	}
 	const struct nlmsghdr *message;
@@ -308,8 +309,9 @@ int address_add(struct netlink *nl, int index, const struct ip_prefix *ip)
 
 int address_delete(struct netlink *nl, int index, const struct ip_prefix *ip)
 {
-	struct ifaddrmsg header = {
-		.ifa_family = ip->family, .ifa_prefixlen = ip->len, .ifa_index = (unsigned int)index};
+	struct ifaddrmsg header = {.ifa_family = ip->family,
+		.ifa_prefixlen = ip->len,
+		.ifa_index = (unsigned int)index};
 	struct nl_msg *msg = netlink_request(RTM_DELADDR, 0, &header, sizeof(header));
 	return msg ? transmit(nl, msg, put_ip(msg, IFA_LOCAL, ip)) : ENOMEM;
 }
@@ -381,8 +383,8 @@ int neighbor_add(struct netlink *nl, const struct neighbor *neighbor)
 		.ndm_ifindex = neighbor->index,
 		.ndm_state = neighbor->state,
 	};
-	struct nl_msg *msg =
-		netlink_request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &header, sizeof(header));
+	struct nl_msg *msg = netlink_request(RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &header,
+		sizeof(header));
 	if (!msg)
 		return ENOMEM;
 	int failed = put_ip(msg, NDA_DST, &neighbor->ip);
@@ -404,8 +406,8 @@ static int send_rule(struct netlink *nl, int type, int flags, const struct rule 
 	if (!msg)
 		return ENOMEM;
 	int failed = nla_put_u32(msg, FRA_PRIORITY, rule->priority) ||
-		     nla_put_u32(msg, FRA_TABLE, rule->table) || put_ip(msg, FRA_SRC, &rule->from) ||
-		     put_ip(msg, FRA_DST, &rule->to);
+		     nla_put_u32(msg, FRA_TABLE, rule->table) ||
+		     put_ip(msg, FRA_SRC, &rule->from) || put_ip(msg, FRA_DST, &rule->to);
 	if (rule->iif[0])
 		failed |= nla_put_string(msg, FRA_IIFNAME, rule->iif);
 	if (rule->oif[0])
@@ -430,7 +432,8 @@ int rule_delete(struct netlink *nl, const struct rule *rule)
 
 int route_lookup(struct netlink *nl, const struct ip_prefix *address, struct route *route)
 {
-	struct rtmsg header = {.rtm_family = address->family, .rtm_dst_len = ip_bits(address->family)};
+	struct rtmsg header = {.rtm_family = address->family,
+		.rtm_dst_len = ip_bits(address->family)};
 	struct nl_msg *msg = netlink_request(RTM_GETROUTE, 0, &header, sizeof(header));
 	cleanup(buf_free) struct buf replies = BUF_INIT;
 	if (!msg)
@@ -447,7 +450,9 @@ int route_lookup(struct netlink *nl, const struct ip_prefix *address, struct rou
 	if (!message || !route_parse(message, route))
 		return EBADMSG;
 	/* IPv6 answers with an "unreachable" route instead of an error. */
-	return (route->type == RTN_UNICAST || route->type == RTN_LOCAL) && route->index ? 0 : ENETUNREACH;
+	return (route->type == RTN_UNICAST || route->type == RTN_LOCAL) && route->index
+		       ? 0
+		       : ENETUNREACH;
 }
 
 int route_path_mtu(struct netlink *nl, const struct ip_prefix *address, uint32_t *mtu,

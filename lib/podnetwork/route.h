@@ -11,8 +11,8 @@
 #include "podnetwork/netlink.h"
 
 struct address {
-	int index;           /* of the interface */
-	uint32_t flags;      /* IFA_F_SECONDARY ... */
+	int index;      /* of the interface */
+	uint32_t flags; /* IFA_F_SECONDARY ... */
 	uint8_t scope;
 	struct ip_prefix ip; /* the local one, where there is a peer */
 };
@@ -41,7 +41,10 @@ struct rule {
 	bool copyable; /* says nothing but what is above */
 };
 
-/* One message each; false where it is malformed or of another type. Of several next hops the first live one counts. */
+/*
+ * One message each; false where it is malformed or of another type. Of several next hops the first
+ * live one counts.
+ */
 bool address_parse(const struct nlmsghdr *message, struct address *address);
 bool route_parse(const struct nlmsghdr *message, struct route *route);
 bool neighbor_parse(const struct nlmsghdr *message, struct neighbor *neighbor);

@@ -62,7 +62,8 @@ static bool usable_default(const struct snapshot *snapshot, const struct route *
 {
 	return ip_is_default(&route->dst) && route->table == RT_TABLE_MAIN &&
 	       route->type == RTN_UNICAST && !(route->flags & RTM_F_CLONED) &&
-	       (!only || route->index == only->index) && snapshot_link_index(snapshot, route->index);
+	       (!only || route->index == only->index) &&
+	       snapshot_link_index(snapshot, route->index);
 }
 
 const struct route *snapshot_default_route(const struct snapshot *snapshot, int family,
@@ -90,7 +91,8 @@ const struct address *snapshot_address(const struct snapshot *snapshot, const st
 	int family)
 {
 	/* IFA_F_SECONDARY and IFA_F_TEMPORARY are one bit. */
-	const uint32_t unfit = IFA_F_SECONDARY | IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;
+	const uint32_t unfit =
+		IFA_F_SECONDARY | IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED;
 	if (family == AF_UNSPEC) {
 		const struct address *v4 = snapshot_address(snapshot, link, AF_INET);
 		return v4 ? v4 : snapshot_address(snapshot, link, AF_INET6);

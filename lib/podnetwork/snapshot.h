@@ -24,16 +24,16 @@ const struct link *snapshot_link_index(const struct snapshot *snapshot, int inde
 
 /*
  * The default route of table main that packets take: the best metric; among equals of one naming
- * scheme (ens5, ens6) the lower number; else the first. only: on this interface; NULL: on any. family
- * AF_UNSPEC: IPv4, and IPv6 where there is none. NULL: there is none.
+ * scheme (ens5, ens6) the lower number; else the first. only: on this interface; NULL: on any.
+ * family AF_UNSPEC: IPv4, and IPv6 where there is none. NULL: there is none.
  */
 const struct route *snapshot_default_route(const struct snapshot *snapshot, int family,
 	const struct link *only);
 
 /*
- * The address of an interface that stands for it: not a secondary, temporary or tentative one; a real
- * prefix rather than a single-address one (which are often virtual IPs). family AF_UNSPEC: IPv4, and
- * IPv6 where there is none. NULL: none.
+ * The address of an interface that stands for it: not a secondary, temporary or tentative one; a
+ * real prefix rather than a single-address one (which are often virtual IPs). family AF_UNSPEC:
+ * IPv4, and IPv6 where there is none. NULL: none.
  */
 const struct address *snapshot_address(const struct snapshot *snapshot, const struct link *link,
 	int family);

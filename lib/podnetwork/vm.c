@@ -4,11 +4,11 @@
  *
  *   worker <--UDP in the root netns--> ppvxlan0 <-macvlan-> eth0 in podns (pod's MAC and addresses)
  *
- * The VXLAN device stays in the root netns; the pod sees a macvlan of it. A VXLAN device that itself had
- * the pod's MAC would drop, as a loop, every frame that a bridge reflects to the pod (a pod that calls
- * its own Service). A veth pair would mend that too, but drops frames longer than its MTU, and
- * those come from cluster peers that the tunnel fragments for. To delete the VXLAN device deletes the
- * macvlan and all that hangs on it.
+ * The VXLAN device stays in the root netns; the pod sees a macvlan of it. A VXLAN device that
+ * itself had the pod's MAC would drop, as a loop, every frame that a bridge reflects to the pod (a
+ * pod that calls its own Service). A veth pair would mend that too, but drops frames longer than
+ * its MTU, and those come from cluster peers that the tunnel fragments for. To delete the VXLAN
+ * device deletes the macvlan and all that hangs on it.
  *
  * The device in podns is made under a name that only we use, gets its alias, and is renamed last:
  * what a crash left is recognized and replaced.
@@ -53,11 +53,13 @@ static const char *find_uplink(struct netlink *nl, const struct podnetwork_vm_se
 	if (snapshot_take(nl, &own, err))
 		return "";
 	if (network->dedicated) {
-		const struct link *link = snapshot_link(&own, text_or_empty(settings->host_interface));
+		const struct link *link =
+			snapshot_link(&own, text_or_empty(settings->host_interface));
 		const struct route *primary = snapshot_default_route(&own, AF_UNSPEC, NULL);
 		if (!*text_or_empty(settings->host_interface)) {
-			error_set(err, ERROR_INVALID, "the worker wants a dedicated tunnel interface: set "
-						      "-host-interface to the VM's second one");
+			error_set(err, ERROR_INVALID,
+				"the worker wants a dedicated tunnel interface: set "
+				"-host-interface to the VM's second one");
 			return "";
 		}
 		if (!link)
@@ -109,7 +111,8 @@ static int wait_for_uplink(struct netlink *nl, const struct podnetwork_vm_settin
 		if (!*missing)
 			return error_move(err, &failed);
 		if (said != missing)
-			log_info("pod network: waiting for %s (%s)", missing, network->worker_node_ip);
+			log_info("pod network: waiting for %s (%s)", missing,
+				network->worker_node_ip);
 		said = missing;
 		if (netlink_wait(&events, bound, missing, err))
 			return -1;
@@ -138,12 +141,13 @@ static int remove_in_the_way(struct netlink *root, struct netlink *pod,
 		for (size_t i = 0; i < count; i++) {
 			const struct link *link = &links[i];
 			bool same_id = link->vni == plan->vni && link->port == plan->port;
-			if (strcmp(link->kind, "vxlan") || !(same_id || !strcmp(link->name, VM_TUNNEL)))
+			if (strcmp(link->kind, "vxlan") ||
+				!(same_id || !strcmp(link->name, VM_TUNNEL)))
 				continue;
 			int errnum = link_delete(places[p], link->index);
 			if (errnum && errnum != ENODEV)
-				return netlink_error(places[p], errnum, err, "delete the old tunnel device %s",
-					link->name);
+				return netlink_error(places[p], errnum, err,
+					"delete the old tunnel device %s", link->name);
 		}
 	}
 	return 0;
@@ -197,7 +201,8 @@ static int make_pod_link(struct netlink *root, struct netlink *pod, int podns,
 	int errnum = link_add_macvlan(root, podns, VM_TEMPORARY, tunnel->index, mac, mtu);
 	if (errnum)
 		return netlink_error(root, errnum, err,
-			"make the pod's interface (a macvlan of " VM_TUNNEL "; kernel module macvlan)");
+			"make the pod's interface (a macvlan of " VM_TUNNEL
+			"; kernel module macvlan)");
 	fault_point("podnet-vm-interface");
 	errnum = link_get(pod, VM_TEMPORARY, link);
 	if (errnum)
@@ -249,12 +254,15 @@ static int check_network(const struct podnetwork *network, struct ip_prefix *wor
 	const struct {
 		const char *name, *value;
 	} needed[] = {
-		{"podip", network->podip}, {"pod-hw-addr", network->pod_hw_addr},
-		{"interface", network->interface}, {"worker-node-ip", network->worker_node_ip},
+		{"podip", network->podip},
+		{"pod-hw-addr", network->pod_hw_addr},
+		{"interface", network->interface},
+		{"worker-node-ip", network->worker_node_ip},
 	};
 	for (size_t i = 0; i < array_size(needed); i++) {
 		if (!*text_or_empty(needed[i].value))
-			return error_set(err, ERROR_INVALID, "pod-network: \"%s\" is missing", needed[i].name);
+			return error_set(err, ERROR_INVALID, "pod-network: \"%s\" is missing",
+				needed[i].name);
 	}
 	if (strcmp(text_or_empty(network->tunnel_type), "vxlan"))
 		return error_set(err, ERROR_UNSUPPORTED,
@@ -263,7 +271,8 @@ static int check_network(const struct podnetwork *network, struct ip_prefix *wor
 	if (!network->vxlan_id || !network->vxlan_port)
 		return error_set(err, ERROR_INVALID,
 			"pod-network: \"vxlan-id\" or \"vxlan-port\" is missing");
-	if (!ip_prefix_parse(network->worker_node_ip, worker) || !mac_parse(network->pod_hw_addr, mac) ||
+	if (!ip_prefix_parse(network->worker_node_ip, worker) ||
+		!mac_parse(network->pod_hw_addr, mac) ||
 		!interface_name_valid(network->interface) || !strcmp(network->interface, "lo"))
 		return error_set(err, ERROR_INVALID,
 			"pod-network: \"worker-node-ip\", \"pod-hw-addr\" or \"interface\" is malformed");
@@ -286,7 +295,8 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 	cleanup_netlink root = {0}, pod = {0};
 	if (netlink_open(&root, -1, err) || netlink_open(&pod, podns, err) ||
 		wait_for_uplink(&root, settings, network, &worker, &uplink, bound, err) ||
-		tunnel_mtu(network->mtu, network->underlay_mtu ? network->underlay_mtu : UNDERLAY_MTU_UNKNOWN,
+		tunnel_mtu(network->mtu,
+			network->underlay_mtu ? network->underlay_mtu : UNDERLAY_MTU_UNKNOWN,
 			uplink.mtu, worker.family, podside_has_ipv6(network), &mtu, err))
 		return -1;
 	fault_point("podnet-vm-uplink");

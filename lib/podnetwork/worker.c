@@ -5,9 +5,10 @@
  *   host side of the pod's veth <-> eth0 --redirect--> vxlan1 --UDP in the root netns--> pod VM
  *                                   eth0 <--redirect-- vxlan1 <--UDP-------------------- pod VM
  *
- * Set-up opens the filter first and installs the redirects last: while anything is missing no frame
- * passes. Tear-down deletes vxlan1 and leaves the redirect on eth0, which then drops: the worker's own
- * IP stack must never answer for the pod's address. The CNI deletes eth0, and the redirect with it.
+ * Set-up opens the filter first and installs the redirects last: while anything is missing no
+ * frame passes. Tear-down deletes vxlan1 and leaves the redirect on eth0, which then drops: the
+ * worker's own IP stack must never answer for the pod's address. The CNI deletes eth0, and the
+ * redirect with it.
  */
 #include "podnetwork/podnetwork.h"
 
@@ -27,21 +28,24 @@
 
 /* ---- set-up ---- */
 
-/* The pod VM's address for the tunnel: the first (dedicated: second) one, of the tunnel's family. */
+/*
+ * The pod VM's address for the tunnel: the first (dedicated: second) one, of the tunnel's family.
+ */
 static int choose_remote(const struct podnetwork *network, const struct ip_prefix *local,
 	char *const *ips, size_t count, struct ip_prefix *remote, struct error *err)
 {
 	size_t first = network->dedicated ? 1 : 0;
 	if (count <= first)
 		return error_set(err, ERROR_INVALID,
-			network->dedicated ? "the pod VM has %zu addresses; a tunnel over a dedicated interface "
-					     "needs a second one: does the VM have a second network interface?"
-					   : "the pod VM has %zu addresses: none to connect the tunnel to",
+			network->dedicated
+				? "the pod VM has %zu addresses; a tunnel over a dedicated interface "
+				  "needs a second one: does the VM have a second network interface?"
+				: "the pod VM has %zu addresses: none to connect the tunnel to",
 			count);
 	for (size_t i = first; i < count; i++) {
 		if (!ip_address_parse(ips[i], remote))
-			return error_set(err, ERROR_INVALID, "pod VM address \"%.50s\" is not an IP address",
-				ips[i]);
+			return error_set(err, ERROR_INVALID,
+				"pod VM address \"%.50s\" is not an IP address", ips[i]);
 		if (remote->family == local->family)
 			return 0;
 	}
@@ -52,9 +56,9 @@ static int choose_remote(const struct podnetwork *network, const struct ip_prefi
 }
 
 /*
- * Routed CNIs: with the tunnel's MTU on the host side of the pod's veth, the worker fragments or answers
- * "fragmentation needed". On a bridge it could not; there the tunnel fragments. Not to know the host
- * side (another netns, no veth) is no error.
+ * Routed CNIs: with the tunnel's MTU on the host side of the pod's veth, the worker fragments or
+ * answers "fragmentation needed". On a bridge it could not; there the tunnel fragments. Not to
+ * know the host side (another netns, no veth) is no error.
  */
 static void lower_host_side(struct netlink *root, const struct link *eth, uint32_t mtu)
 {
@@ -72,24 +76,28 @@ static void lower_host_side(struct netlink *root, const struct link *eth, uint32
 
 /* Remote, MTU, up: whatever was so already stays so. */
 static int connect_tunnel(struct netlink *pod, const struct link *tunnel,
-	const struct ip_prefix *remote, const struct ip_prefix *local, uint32_t mtu, struct error *err)
+	const struct ip_prefix *remote, const struct ip_prefix *local, uint32_t mtu,
+	struct error *err)
 {
 	char text[IP_TEXT_MAX];
 	if (!ip_address_equal(&tunnel->remote, remote)) {
 		int errnum = link_set_remote(pod, tunnel->index, remote, local);
 		if (errnum)
-			return netlink_error(pod, errnum, err, "point " TUNNEL_NAME " to the pod VM at %s",
+			return netlink_error(pod, errnum, err,
+				"point " TUNNEL_NAME " to the pod VM at %s",
 				ip_address_format(remote, text));
 	}
 	fault_point("podnet-remote");
-	const struct link_change change = {
-		.mtu = mtu != tunnel->mtu ? mtu : 0, .no_ipv6_autoconf = true, .up = true};
+	const struct link_change change = {.mtu = mtu != tunnel->mtu ? mtu : 0,
+		.no_ipv6_autoconf = true,
+		.up = true};
 	int errnum = link_change(pod, tunnel->index, &change);
 	return errnum ? vxlan_up_error(pod, errnum, tunnel->port, err) : 0;
 }
 
 static int setup(const struct podnetwork_worker_settings *settings,
-	const struct podnetwork *network, char *const *instance_ips, size_t count, struct error *err)
+	const struct podnetwork *network, char *const *instance_ips, size_t count,
+	struct error *err)
 {
 	struct ip_prefix local, remote;
 	struct link tunnel, eth;
@@ -109,8 +117,8 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return -1;
 	int errnum = link_get(&pod, network->interface, &eth);
 	if (errnum)
-		return netlink_error(&pod, errnum, err, "netns %s: interface %s", settings->netns_path,
-			network->interface);
+		return netlink_error(&pod, errnum, err, "netns %s: interface %s",
+			settings->netns_path, network->interface);
 	if (route_path_mtu(&root, &remote, &underlay, err) ||
 		tunnel_mtu(network->mtu, underlay, 0, local.family, false, &mtu, err))
 		return -1;
@@ -137,17 +145,20 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return -1;
 	fault_point("podnet-up");
 	if (redirect_ensure(&pod, tunnel.index, eth.index, err))
-		return error_prefix(err, "netns %s: " TUNNEL_NAME " to %s", settings->netns_path, eth.name);
+		return error_prefix(err, "netns %s: " TUNNEL_NAME " to %s", settings->netns_path,
+			eth.name);
 	fault_point("podnet-redirect");
 	if (redirect_ensure(&pod, eth.index, tunnel.index, err))
-		return error_prefix(err, "netns %s: %s to " TUNNEL_NAME, settings->netns_path, eth.name);
+		return error_prefix(err, "netns %s: %s to " TUNNEL_NAME, settings->netns_path,
+			eth.name);
 	fault_point("podnet-connected");
 	lower_host_side(&root, &eth, mtu);
 	return 0;
 }
 
 int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
-	const struct podnetwork *network, char *const *instance_ips, size_t count, struct error *err)
+	const struct podnetwork *network, char *const *instance_ips, size_t count,
+	struct error *err)
 {
 	if (setup(settings, network, instance_ips, count, err))
 		return error_prefix(err, "connect the pod's network to its VM");
@@ -177,7 +188,8 @@ static int remove_device(const char *netns_path, const char *sandbox, struct err
 			return 0;
 		int errnum = link_delete(&pod, link.index);
 		if (errnum && errnum != ENODEV)
-			return netlink_error(&pod, errnum, err, "netns %s: delete %s", netns_path, link.name);
+			return netlink_error(&pod, errnum, err, "netns %s: delete %s", netns_path,
+				link.name);
 	}
 }
 
@@ -258,9 +270,11 @@ static int sweep_netns(const char *name, struct reconcile *reconcile, struct err
 			continue;
 		int errnum = link_delete(&pod, links[i].index);
 		if (errnum && errnum != ENODEV)
-			return netlink_error(&pod, errnum, err, "netns %s: delete %s", path, links[i].name);
-		log_info("netns %s: removed the tunnel device %s (id %u) of a sandbox that is no more", path,
-			links[i].name, links[i].vni);
+			return netlink_error(&pod, errnum, err, "netns %s: delete %s", path,
+				links[i].name);
+		log_info(
+			"netns %s: removed the tunnel device %s (id %u) of a sandbox that is no more",
+			path, links[i].name, links[i].vni);
 	}
 	return 0;
 }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* netlink_reply.c - fuzz what is read out of the kernel's answers: dumps and extended acknowledgements */
+/*
+ * netlink_reply.c - fuzz what is read out of the kernel's answers: dumps and extended
+ * acknowledgements
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * podnetwork_json.c - fuzz the pod-network JSON: what is read can be written, and reads back as the same
+ * podnetwork_json.c - fuzz the pod-network JSON: what is read can be written, and reads back as
+ * the same
  */
 #include <stdlib.h>
 #include <string.h>

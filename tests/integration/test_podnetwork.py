@@ -700,6 +700,24 @@ def test_families_inside_and_outside(families, v4, v6):
         assert "fd00" not in network  # v1 is IPv4 only: an upstream VM would fail on it
 
 
+def test_an_ipv6_gateway_that_is_link_local(rig):
+    """Calico's and the clouds' shape: a single address, the default route by the host side's fe80:: address."""
+    space = rig.pod_space("a", "cali7")
+    rig.worker.ip("addr add fe80::1/64 dev cali7 nodad")
+    rig.worker.ip("link set cali7 up")
+    rig.worker.ip("addr add fd00:1::1/128 dev lo")
+    rig.worker.ip("-6 route add fd00:65::7/128 dev cali7")
+    rig.worker.sysctl("net.ipv6.conf.all.forwarding", 1)
+    space.ip("addr add fd00:65::7/128 dev eth0 nodad")
+    space.ip("link set eth0 up")
+    space.ip("-6 route add default via fe80::1 dev eth0")
+    pod, vm = Pod(space, "sandbox-a", ["fd00:65::7/128"], "cali7"), rig.vm("a", 20)
+    rig.connect(pod, vm)
+    assert pod.network["podip"] == "fd00:65::7/128" and pod.network["routes"] is None
+    rig.transfer(rig.worker, vm.podns, pod.address)
+    rig.transfer(vm.podns, rig.worker, "fd00:1::1")
+
+
 def test_ipv6_switched_off_in_the_vm_is_switched_on_for_the_pod(rig):
     pod, vm = rig.bridge_pod("a", 7, families=(4, 6)), rig.vm("a", 20)
     vm.podns.sysctl("net.ipv6.conf.default.disable_ipv6", 1)

@@ -2,10 +2,10 @@
 /*
  * podnet.c - lib/podnetwork from the command line, for tests
  *
- * podnet-tool <verb> [options]; networks are read from and written to files as the JSON of apf.json's
- * "pod-network". Failures print the error to standard error and exit with 1. The verb "cycle" does
- * inspect, setup and teardown -count times in one process, with one thread for each path in -netns, and
- * prints the number of open descriptors before and after.
+ * podnet-tool <verb> [options]; networks are read from and written to files as the JSON of
+ * apf.json's "pod-network". Failures print the error to standard error and exit with 1. The verb
+ * "cycle" does inspect, setup and teardown -count times in one process, with one thread for each
+ * path in -netns, and prints the number of open descriptors before and after.
  */
 #include <dirent.h>
 #include <pthread.h>
@@ -31,16 +31,19 @@ struct arguments {
 static const struct option table[] = {
 	{"sandbox", NULL, "sandbox", "sandbox id", AT(sandbox), OPTION_STRING},
 	{"netns", NULL, NULL, "path of the pod's netns (vm-*: of podns)", AT(netns), OPTION_STRING},
-	{"host-interface", NULL, NULL, "interface of the tunnel", AT(host_interface), OPTION_STRING},
+	{"host-interface", NULL, NULL, "interface of the tunnel", AT(host_interface),
+		OPTION_STRING},
 	{"pod-subnet-cidrs", NULL, NULL, "list of CIDRs", AT(pod_subnet_cidrs), OPTION_STRING},
 	{"node-ip", NULL, NULL, "the worker's tunnel address", AT(node_ip), OPTION_STRING},
-	{"pod-interface", NULL, NULL, "interface in the pod's netns", AT(pod_interface), OPTION_STRING},
+	{"pod-interface", NULL, NULL, "interface in the pod's netns", AT(pod_interface),
+		OPTION_STRING},
 	{"network", NULL, NULL, "file with the network's JSON", AT(network), OPTION_STRING},
 	{"instance-ips", NULL, NULL, "list of the VM's addresses", AT(instance_ips), OPTION_STRING},
 	{"live", NULL, NULL, "list of live sandbox ids", AT(live), OPTION_STRING},
 	{"quarantine", NULL, NULL, "list of VNIs not to take", AT(quarantine), OPTION_STRING},
 	{"ext-network-via-podvm", NULL, NULL, "external network mode", AT(external), OPTION_BOOL},
-	{"vxlan-port", NULL, "4789", "UDP port", AT(vxlan_port), OPTION_INT, .min = 0, .max = 65535},
+	{"vxlan-port", NULL, "4789", "UDP port", AT(vxlan_port), OPTION_INT, .min = 0,
+		.max = 65535},
 	{"vxlan-min-id", NULL, "555000", "lowest VNI", AT(vxlan_min_id), OPTION_INT, .min = 0,
 		.max = UINT32_MAX},
 	{"count", NULL, "1", "cycles", AT(count), OPTION_INT, .min = 1, .max = 100000},
@@ -162,8 +165,8 @@ static void *run_cycle(void *arg)
 	for (int64_t i = 0; i < cycle->count; i++) {
 		cleanup(podnetwork_free) struct podnetwork network = {0};
 		if (podnetwork_inspect(&cycle->settings, &network, &cycle->err) ||
-			podnetwork_worker_setup(&cycle->settings, &network, cycle->ips, cycle->ip_count,
-				&cycle->err) ||
+			podnetwork_worker_setup(&cycle->settings, &network, cycle->ips,
+				cycle->ip_count, &cycle->err) ||
 			podnetwork_worker_teardown(&cycle->settings, &network, &cycle->err))
 			break;
 	}
@@ -202,8 +205,13 @@ static const struct {
 	int (*run)(const struct podnetwork_worker_settings *settings, struct podnetwork *network,
 		const struct arguments *args, struct error *err);
 } verbs[] = {
-	{"inspect", inspect}, {"setup", setup}, {"teardown", teardown}, {"reconcile", reconcile},
-	{"vm-setup", vm_setup}, {"vm-teardown", vm_teardown}, {"cycle", cycle},
+	{"inspect", inspect},
+	{"setup", setup},
+	{"teardown", teardown},
+	{"reconcile", reconcile},
+	{"vm-setup", vm_setup},
+	{"vm-teardown", vm_teardown},
+	{"cycle", cycle},
 };
 
 static int run(const char *verb, struct arguments *args, struct error *err)
@@ -246,7 +254,8 @@ int main(int argc, char **argv)
 	bool help = false;
 	log_init("podnet-tool", LOG_INFO, LOG_TEXT);
 	if (argc < 2 || options_parse(&set, 1, argc - 2, argv + 2, NULL, &help, &err)) {
-		fprintf(stderr, "podnet-tool: %s\n", argc < 2 ? "a verb is missing" : error_message(&err));
+		fprintf(stderr, "podnet-tool: %s\n",
+			argc < 2 ? "a verb is missing" : error_message(&err));
 		return 2;
 	}
 	if (help) {

@@ -49,29 +49,31 @@ static void read_good(const char *quoted, struct podnetwork *network)
 }
 
 /* As upstream writes it, but for the spelling of the default route. */
-#define AWS_SHAPE(default_dst)                                                                     \
-	"{'podip':'10.42.7.19/32','pod-hw-addr':'02:1f:9a:00:07:13','interface':'eth0',"           \
-	"'worker-node-ip':'172.20.4.11/22','tunnel-type':'vxlan','routes':["                       \
-	"{'dst':'" default_dst "','gw':'169.254.1.1','dev':'eth0','protocol':'boot'},"             \
-	"{'dst':'169.254.1.1/32','gw':'','dev':'eth0','protocol':'boot','scope':'link'}],"         \
-	"'neighbors':[{'ip':'169.254.1.1','hw-addr':'3a:11:de:9d:70:4c','dev':'eth0',"             \
-	"'state':'permanent'}],'mtu':9001,'index':3,'vxlan-port':4789,'vxlan-id':555003,"          \
+#define AWS_SHAPE(default_dst)                                                             \
+	"{'podip':'10.42.7.19/32','pod-hw-addr':'02:1f:9a:00:07:13','interface':'eth0',"   \
+	"'worker-node-ip':'172.20.4.11/22','tunnel-type':'vxlan','routes':["               \
+	"{'dst':'" default_dst "','gw':'169.254.1.1','dev':'eth0','protocol':'boot'},"     \
+	"{'dst':'169.254.1.1/32','gw':'','dev':'eth0','protocol':'boot','scope':'link'}]," \
+	"'neighbors':[{'ip':'169.254.1.1','hw-addr':'3a:11:de:9d:70:4c','dev':'eth0',"     \
+	"'state':'permanent'}],'mtu':9001,'index':3,'vxlan-port':4789,'vxlan-id':555003,"  \
 	"'dedicated':false,'external-net-via-pod-vm':false}"
 
 static void test_empty_network_is_written_as_upstream_does(void **state)
 {
 	(void)state;
 	struct podnetwork network = {0};
-	assert_written(&network, "{'podip':'','pod-hw-addr':'','interface':'','worker-node-ip':'',"
-				 "'tunnel-type':'','routes':null,'neighbors':null,'mtu':0,'index':0,"
-				 "'dedicated':false,'external-net-via-pod-vm':false}");
+	assert_written(&network,
+		"{'podip':'','pod-hw-addr':'','interface':'','worker-node-ip':'',"
+		"'tunnel-type':'','routes':null,'neighbors':null,'mtu':0,'index':0,"
+		"'dedicated':false,'external-net-via-pod-vm':false}");
 }
 
 static void test_empty_network_is_read_back(void **state)
 {
 	(void)state;
 	struct podnetwork network;
-	read_good("{'podip':'','pod-hw-addr':null,'routes':null,'neighbors':null,'mtu':0}", &network);
+	read_good("{'podip':'','pod-hw-addr':null,'routes':null,'neighbors':null,'mtu':0}",
+		&network);
 	assert_string_equal(network.podip, "");
 	assert_string_equal(network.tunnel_type, "");
 	assert_int_equal(network.route_count, 0);
@@ -95,8 +97,8 @@ static void test_v1_reads_and_writes_back_the_same(void **state)
 static void test_three_spellings_of_the_default_route_are_one(void **state)
 {
 	(void)state;
-	static const char *const spellings[] = {
-		AWS_SHAPE("::ffff:0.0.0.0/0"), AWS_SHAPE(""), AWS_SHAPE("0.0.0.0/0")};
+	static const char *const spellings[] = {AWS_SHAPE("::ffff:0.0.0.0/0"), AWS_SHAPE(""),
+		AWS_SHAPE("0.0.0.0/0")};
 	for (size_t i = 0; i < array_size(spellings); i++) {
 		struct podnetwork network;
 		read_good(spellings[i], &network);
@@ -149,13 +151,13 @@ static void test_exact_key_wins_over_one_in_another_case(void **state)
 	"'underlay-mtu':9001,'encryption':'none'}"
 
 /* What v1 makes of the lists above: no second default, a device route in place of onlink. */
-#define FULL_V1                                                                                    \
-	"{'podip':'10.0.0.7/24','pod-hw-addr':'02:00:00:00:00:01','interface':'eth0',"             \
-	"'worker-node-ip':'192.168.1.2/24','tunnel-type':'vxlan','routes':["                       \
-	"{'dst':'0.0.0.0/0','gw':'10.0.0.1','dev':'eth0','protocol':'boot'},"                      \
-	"{'dst':'10.99.0.1/32','gw':'','dev':'eth0','protocol':'static','scope':'link'},"          \
-	"{'dst':'10.9.0.0/16','gw':'10.99.0.1','dev':'eth0','protocol':'static'}],"                \
-	"'neighbors':null,'mtu':1500,'index':0,'vxlan-port':4789,'vxlan-id':555000,"               \
+#define FULL_V1                                                                           \
+	"{'podip':'10.0.0.7/24','pod-hw-addr':'02:00:00:00:00:01','interface':'eth0',"    \
+	"'worker-node-ip':'192.168.1.2/24','tunnel-type':'vxlan','routes':["              \
+	"{'dst':'0.0.0.0/0','gw':'10.0.0.1','dev':'eth0','protocol':'boot'},"             \
+	"{'dst':'10.99.0.1/32','gw':'','dev':'eth0','protocol':'static','scope':'link'}," \
+	"{'dst':'10.9.0.0/16','gw':'10.99.0.1','dev':'eth0','protocol':'static'}],"       \
+	"'neighbors':null,'mtu':1500,'index':0,'vxlan-port':4789,'vxlan-id':555000,"      \
 	"'dedicated':true,'external-net-via-pod-vm':true,"
 
 static void test_ext_replaces_the_v1_lists_and_v1_says_what_it_can(void **state)
@@ -190,66 +192,90 @@ static const struct {
 	{"null", "pod-network must be an object"},
 	{"{'mtu':'1500'}", "pod-network: \"mtu\" must be an integer"},
 	{"{'mtu':70000}", "pod-network: \"mtu\" is 70000, not between 0 and 65535"},
-	{"{'vxlan-id':16777216}", "pod-network: \"vxlan-id\" is 16777216, not between 0 and 16777215"},
+	{"{'vxlan-id':16777216}",
+		"pod-network: \"vxlan-id\" is 16777216, not between 0 and 16777215"},
 	{"{'vxlan-port':65536}", "pod-network: \"vxlan-port\" is 65536, not between 0 and 65535"},
 	{"{'index':-1}", "pod-network: \"index\" is -1, not between 0 and 2147483647"},
 	{"{'podip':7}", "pod-network: \"podip\" must be a string"},
 	{"{'podip':'10.0.0.7'}", "pod-network: \"podip\" must be an address with a prefix length "
 				 "(10.0.0.7/24), not \"10.0.0.7\""},
-	{"{'podip':'10.0.0.7/33'}", "pod-network: \"podip\" must be an address with a prefix length "
-				    "(10.0.0.7/24), not \"10.0.0.7/33\""},
-	{"{'podip':'10.0.0.7/08'}", "pod-network: \"podip\" must be an address with a prefix length "
-				    "(10.0.0.7/24), not \"10.0.0.7/08\""},
-	{"{'podip':'fe80::1%eth0/64'}", "pod-network: \"podip\" must be an address with a prefix length "
-					"(10.0.0.7/24), not \"fe80::1%eth0/64\""},
+	{"{'podip':'10.0.0.7/33'}",
+		"pod-network: \"podip\" must be an address with a prefix length "
+		"(10.0.0.7/24), not \"10.0.0.7/33\""},
+	{"{'podip':'10.0.0.7/08'}",
+		"pod-network: \"podip\" must be an address with a prefix length "
+		"(10.0.0.7/24), not \"10.0.0.7/08\""},
+	{"{'podip':'fe80::1%eth0/64'}",
+		"pod-network: \"podip\" must be an address with a prefix length "
+		"(10.0.0.7/24), not \"fe80::1%eth0/64\""},
 	{"{'pod-hw-addr':'02:00:00:00:00'}", "pod-network: \"pod-hw-addr\" must be a MAC address "
 					     "(aa:bb:cc:dd:ee:ff), not \"02:00:00:00:00\""},
-	{"{'interface':'../eth0'}", "pod-network: \"interface\" must be the name of a network interface, "
-				    "not \"../eth0\""},
-	{"{'interface':'sixteen-letters-'}", "pod-network: \"interface\" must be the name of a network "
-					     "interface, not \"sixteen-letters-\""},
-	{"{'tunnel-type':'ipip'}", "pod-network: \"tunnel-type\" is \"ipip\"; \"vxlan\" is the only one "
-				   "there is"},
+	{"{'interface':'../eth0'}",
+		"pod-network: \"interface\" must be the name of a network interface, "
+		"not \"../eth0\""},
+	{"{'interface':'sixteen-letters-'}",
+		"pod-network: \"interface\" must be the name of a network "
+		"interface, not \"sixteen-letters-\""},
+	{"{'tunnel-type':'ipip'}",
+		"pod-network: \"tunnel-type\" is \"ipip\"; \"vxlan\" is the only one "
+		"there is"},
 	{"{'dedicated':'no'}", "pod-network: \"dedicated\" must be true or false"},
 	{"{'routes':{}}", "pod-network: \"routes\" must be a list"},
 	{"{'routes':[1]}", "pod-network: routes[0] must be an object"},
-	{"{'routes':[{'dst':'default'}]}", "pod-network: routes[0]: \"dst\" must be an address with a "
-					   "prefix length (10.0.0.7/24), not \"default\""},
-	{"{'routes':[{},{'gw':'10.0.0.1/24'}]}", "pod-network: routes[1]: \"gw\" must be an IP address, "
-						 "not \"10.0.0.1/24\""},
-	{"{'routes':[{'gw':'10.0.0.1%eth0'}]}", "pod-network: routes[0]: \"gw\" must be an IP address, "
-						"not \"10.0.0.1%eth0\""},
-	{"{'routes':[{'protocol':'bgp'}]}", "pod-network: routes[0]: \"protocol\" must be one of static, "
-					    "boot, dhcp, kernel, not \"bgp\""},
-	{"{'routes':[{'protocol':'186'}]}", "pod-network: routes[0]: \"protocol\" must be one of static, "
-					    "boot, dhcp, kernel, not \"186\""},
+	{"{'routes':[{'dst':'default'}]}",
+		"pod-network: routes[0]: \"dst\" must be an address with a "
+		"prefix length (10.0.0.7/24), not \"default\""},
+	{"{'routes':[{},{'gw':'10.0.0.1/24'}]}",
+		"pod-network: routes[1]: \"gw\" must be an IP address, "
+		"not \"10.0.0.1/24\""},
+	{"{'routes':[{'gw':'10.0.0.1%eth0'}]}",
+		"pod-network: routes[0]: \"gw\" must be an IP address, "
+		"not \"10.0.0.1%eth0\""},
+	{"{'routes':[{'protocol':'bgp'}]}",
+		"pod-network: routes[0]: \"protocol\" must be one of static, "
+		"boot, dhcp, kernel, not \"bgp\""},
+	{"{'routes':[{'protocol':'186'}]}",
+		"pod-network: routes[0]: \"protocol\" must be one of static, "
+		"boot, dhcp, kernel, not \"186\""},
 	{"{'routes':[{'protocol':3}]}", "pod-network: routes[0]: \"protocol\" must be a string"},
-	{"{'routes':[{'scope':''}]}", "pod-network: routes[0]: \"scope\" must be one of universe, site, "
-				      "link, host, nowhere, not \"\""},
-	{"{'routes':[{'scope':'unknown'}]}", "pod-network: routes[0]: \"scope\" must be one of universe, "
-					     "site, link, host, nowhere, not \"unknown\""},
-	{"{'routes':[{'dst':'fd00::/8','gw':'10.0.0.1'}]}", "pod-network: routes[0]: \"gw\" 10.0.0.1 is "
-							    "IPv4, \"dst\" fd00::/8 is IPv6"},
-	{"{'neighbors':[{'ip':'x'}]}", "pod-network: neighbors[0]: \"ip\" must be an IP address, not "
-				       "\"x\""},
-	{"{'neighbors':[{'state':'gone'}]}", "pod-network: neighbors[0]: \"state\" must be one of none, "
-					     "incomplete, reachable, stale, delay, probe, failed, noarp, "
-					     "permanent, not \"gone\""},
+	{"{'routes':[{'scope':''}]}",
+		"pod-network: routes[0]: \"scope\" must be one of universe, site, "
+		"link, host, nowhere, not \"\""},
+	{"{'routes':[{'scope':'unknown'}]}",
+		"pod-network: routes[0]: \"scope\" must be one of universe, "
+		"site, link, host, nowhere, not \"unknown\""},
+	{"{'routes':[{'dst':'fd00::/8','gw':'10.0.0.1'}]}",
+		"pod-network: routes[0]: \"gw\" 10.0.0.1 is "
+		"IPv4, \"dst\" fd00::/8 is IPv6"},
+	{"{'neighbors':[{'ip':'x'}]}",
+		"pod-network: neighbors[0]: \"ip\" must be an IP address, not "
+		"\"x\""},
+	{"{'neighbors':[{'state':'gone'}]}",
+		"pod-network: neighbors[0]: \"state\" must be one of none, "
+		"incomplete, reachable, stale, delay, probe, failed, noarp, "
+		"permanent, not \"gone\""},
 	{"{'ext':[]}", "pod-network: ext must be an object"},
-	{"{'ext':{'podips':['10.0.0.7']}}", "pod-network: ext: podips[0] must be an address with a prefix "
-					    "length (10.0.0.7/24)"},
-	{"{'ext':{'routes':[{'protocol':'256'}]}}", "pod-network: ext: routes[0]: \"protocol\" must be one "
-						    "of static, boot, dhcp, kernel, not \"256\""},
-	{"{'ext':{'routes':[{'type':'nat'}]}}", "pod-network: ext: routes[0]: \"type\" must be one of "
-						"blackhole, unreachable, prohibit, throw, not \"nat\""},
-	{"{'ext':{'routes':[{'src':'fd00::1'}]}}", "pod-network: ext: routes[0]: \"src\" fd00::1 and "
-						   "\"dst\" 0.0.0.0/0 are of two families"},
-	{"{'ext':{'rules':[{'priority':1}]}}", "pod-network: ext: rules[0]: \"table\" must be the number of "
-					       "a table"},
-	{"{'ext':{'rules':[{'table':1,'from':'fd00::/8'}]}}", "pod-network: ext: rules[0]: fd00::/8 is IPv6 "
-							      "and \"ipv6\" is false"},
-	{"{'ext':{'encryption':'wireguard'}}", "pod-network: ext: \"encryption\" is \"wireguard\"; this pod "
-					       "VM image only knows \"none\""},
+	{"{'ext':{'podips':['10.0.0.7']}}",
+		"pod-network: ext: podips[0] must be an address with a prefix "
+		"length (10.0.0.7/24)"},
+	{"{'ext':{'routes':[{'protocol':'256'}]}}",
+		"pod-network: ext: routes[0]: \"protocol\" must be one "
+		"of static, boot, dhcp, kernel, not \"256\""},
+	{"{'ext':{'routes':[{'type':'nat'}]}}",
+		"pod-network: ext: routes[0]: \"type\" must be one of "
+		"blackhole, unreachable, prohibit, throw, not \"nat\""},
+	{"{'ext':{'routes':[{'src':'fd00::1'}]}}",
+		"pod-network: ext: routes[0]: \"src\" fd00::1 and "
+		"\"dst\" 0.0.0.0/0 are of two families"},
+	{"{'ext':{'rules':[{'priority':1}]}}",
+		"pod-network: ext: rules[0]: \"table\" must be the number of "
+		"a table"},
+	{"{'ext':{'rules':[{'table':1,'from':'fd00::/8'}]}}",
+		"pod-network: ext: rules[0]: fd00::/8 is IPv6 "
+		"and \"ipv6\" is false"},
+	{"{'ext':{'encryption':'wireguard'}}",
+		"pod-network: ext: \"encryption\" is \"wireguard\"; this pod "
+		"VM image only knows \"none\""},
 };
 
 static void test_bad_json_is_refused_with_the_place(void **state)

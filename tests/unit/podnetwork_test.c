@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* podnetwork_test.c - the pod network's decisions: order of routes, MTU, primary interface, the kernel's words */
+/*
+ * podnetwork_test.c - the pod network's decisions: order of routes, MTU, primary interface, the
+ * kernel's words
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,12 +28,25 @@ static void test_prefixes_are_read_as_go_reads_them(void **state)
 	static const struct {
 		const char *text, *canonical; /* NULL: refused */
 	} cases[] = {
-		{"10.0.0.7/24", "10.0.0.7/24"}, {"0.0.0.0/0", "0.0.0.0/0"},
-		{"::ffff:0.0.0.0/0", "0.0.0.0/0"}, {"::ffff:10.0.0.0/104", "10.0.0.0/8"},
-		{"::ffff:10.0.0.0/33", NULL}, {"FD00::1/64", "fd00::1/64"}, {"::/0", "::/0"},
-		{"10.0.0.7", NULL}, {"10.0.0.7/", NULL}, {"10.0.0.7/33", NULL}, {"10.0.0.7/024", NULL},
-		{"10.0.0.7/-1", NULL}, {"10.0.0.7/24 ", NULL}, {"10.0.07.1/24", NULL}, {"default", NULL},
-		{"fd00::1/129", NULL}, {"fe80::1%eth0/64", NULL}, {"", NULL}, {"/", NULL},
+		{"10.0.0.7/24", "10.0.0.7/24"},
+		{"0.0.0.0/0", "0.0.0.0/0"},
+		{"::ffff:0.0.0.0/0", "0.0.0.0/0"},
+		{"::ffff:10.0.0.0/104", "10.0.0.0/8"},
+		{"::ffff:10.0.0.0/33", NULL},
+		{"FD00::1/64", "fd00::1/64"},
+		{"::/0", "::/0"},
+		{"10.0.0.7", NULL},
+		{"10.0.0.7/", NULL},
+		{"10.0.0.7/33", NULL},
+		{"10.0.0.7/024", NULL},
+		{"10.0.0.7/-1", NULL},
+		{"10.0.0.7/24 ", NULL},
+		{"10.0.07.1/24", NULL},
+		{"default", NULL},
+		{"fd00::1/129", NULL},
+		{"fe80::1%eth0/64", NULL},
+		{"", NULL},
+		{"/", NULL},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		struct ip_prefix prefix;
@@ -49,9 +65,12 @@ static void test_contains_compares_bits(void **state)
 		const char *prefix, *address;
 		bool contains;
 	} cases[] = {
-		{"10.0.0.0/8", "10.255.0.1", true}, {"10.0.0.0/9", "10.128.0.1", false},
-		{"10.0.0.7/31", "10.0.0.6", true}, {"0.0.0.0/0", "1.2.3.4", true},
-		{"0.0.0.0/0", "fd00::1", false}, {"fd00::/7", "fc00::1", true},
+		{"10.0.0.0/8", "10.255.0.1", true},
+		{"10.0.0.0/9", "10.128.0.1", false},
+		{"10.0.0.7/31", "10.0.0.6", true},
+		{"0.0.0.0/0", "1.2.3.4", true},
+		{"0.0.0.0/0", "fd00::1", false},
+		{"fd00::/7", "fc00::1", true},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		struct ip_prefix prefix, address;
@@ -68,8 +87,9 @@ static void test_macs_and_names(void **state)
 	char text[MAC_TEXT_MAX];
 	assert_true(mac_parse("0A:58:0a:f4:01:07", mac));
 	assert_string_equal(mac_format(mac, text), "0a:58:0a:f4:01:07");
-	static const char *const bad[] = {"", "0a:58:0a:f4:01", "0a:58:0a:f4:01:7", "0a-58-0a-f4-01-07",
-		"0a:58:0a:f4:01:0g", "0a:58:0a:f4:01:07:08", " a:58:0a:f4:01:07"};
+	static const char *const bad[] = {"", "0a:58:0a:f4:01", "0a:58:0a:f4:01:7",
+		"0a-58-0a-f4-01-07", "0a:58:0a:f4:01:0g", "0a:58:0a:f4:01:07:08",
+		" a:58:0a:f4:01:07"};
 	for (size_t i = 0; i < array_size(bad); i++)
 		assert_false(mac_parse(bad[i], mac));
 	assert_true(interface_name_valid("eth0.100"));
@@ -107,8 +127,8 @@ static void test_routes_are_listed_in_upstreams_order(void **state)
 	add(&network, "0.0.0.0/0", "10.0.0.2", 9);
 	add(&network, "0.0.0.0/0", "10.0.0.1", 0);
 	assert_int_equal(podnetwork_routes_sort(&network, NULL), 0);
-	static const char *const order[] = {
-		"0.0.0.0/0", "0.0.0.0/0", "9.0.0.0/8", "10.0.0.0/8", "10.0.0.0/16", "fd00::/64"};
+	static const char *const order[] = {"0.0.0.0/0", "0.0.0.0/0", "9.0.0.0/8", "10.0.0.0/8",
+		"10.0.0.0/16", "fd00::/64"};
 	assert_order(&network, order, array_size(order));
 	assert_string_equal(network.routes[0].gw, "10.0.0.1");
 	podnetwork_free(&network);
@@ -124,8 +144,8 @@ static void test_routes_are_added_so_that_gateways_are_reachable(void **state)
 	add(&network, "10.9.0.0/16", "10.0.0.1", 0);
 	add(&network, "169.254.1.1/32", "", 0);
 	assert_int_equal(podnetwork_routes_sort_for_setup(&network, NULL), 0);
-	static const char *const order[] = {
-		"169.254.1.1/32", "10.0.0.0/24", "10.9.0.0/16", "10.0.0.0/8", "0.0.0.0/0"};
+	static const char *const order[] = {"169.254.1.1/32", "10.0.0.0/24", "10.9.0.0/16",
+		"10.0.0.0/8", "0.0.0.0/0"};
 	assert_order(&network, order, array_size(order));
 	podnetwork_free(&network);
 }
@@ -133,8 +153,11 @@ static void test_routes_are_added_so_that_gateways_are_reachable(void **state)
 /* ---- which interface, which address ---- */
 
 static struct link links[] = {
-	{.index = 1, .name = "lo", .flags = IFF_LOOPBACK}, {.index = 2, .name = "ens10"},
-	{.index = 3, .name = "ens5"}, {.index = 4, .name = "wan0"}, {.index = 5, .name = "enp0s3"},
+	{.index = 1, .name = "lo", .flags = IFF_LOOPBACK},
+	{.index = 2, .name = "ens10"},
+	{.index = 3, .name = "ens5"},
+	{.index = 4, .name = "wan0"},
+	{.index = 5, .name = "enp0s3"},
 };
 
 static struct route default_by(int index, uint32_t metric, int family)
@@ -148,8 +171,10 @@ static struct route default_by(int index, uint32_t metric, int family)
 
 static const char *primary(struct route *routes, size_t count)
 {
-	const struct snapshot snapshot = {
-		.links = links, .link_count = array_size(links), .routes = routes, .route_count = count};
+	const struct snapshot snapshot = {.links = links,
+		.link_count = array_size(links),
+		.routes = routes,
+		.route_count = count};
 	const struct route *route = snapshot_default_route(&snapshot, AF_UNSPEC, NULL);
 	return route ? snapshot_link_index(&snapshot, route->index)->name : NULL;
 }
@@ -186,11 +211,12 @@ static struct address address(const char *text, uint32_t flags)
 static void test_the_address_of_an_interface(void **state)
 {
 	(void)state;
-	struct address addresses[] = {
-		address("10.0.0.99/32", 0), address("10.0.0.5/24", IFA_F_SECONDARY),
-		address("10.0.0.6/24", 0), address("fe80::1/64", 0),
-		address("fd00::2/64", IFA_F_TENTATIVE), address("fd00::3/64", 0)};
-	const struct snapshot snapshot = {.addresses = addresses, .address_count = array_size(addresses)};
+	struct address addresses[] = {address("10.0.0.99/32", 0),
+		address("10.0.0.5/24", IFA_F_SECONDARY), address("10.0.0.6/24", 0),
+		address("fe80::1/64", 0), address("fd00::2/64", IFA_F_TENTATIVE),
+		address("fd00::3/64", 0)};
+	const struct snapshot snapshot = {.addresses = addresses,
+		.address_count = array_size(addresses)};
 	assert_ptr_equal(snapshot_address(&snapshot, &links[2], AF_UNSPEC), &addresses[2]);
 	assert_ptr_equal(snapshot_address(&snapshot, &links[2], AF_INET6), &addresses[5]);
 	assert_null(snapshot_address(&snapshot, &links[1], AF_UNSPEC));
@@ -209,17 +235,22 @@ static void test_mtu_is_what_fits(void **state)
 		int family;
 		uint32_t expected;
 	} cases[] = {
-		{1500, 1500, 1500, AF_INET, 1450}, {1500, 1500, 1500, AF_INET6, 1430},
-		{1400, 1500, 1500, AF_INET, 1400}, {9001, 9001, 9001, AF_INET, 8951},
-		{9001, 9001, 1500, AF_INET, 1450}, {9001, 1500, 9001, AF_INET, 1450},
+		{1500, 1500, 1500, AF_INET, 1450},
+		{1500, 1500, 1500, AF_INET6, 1430},
+		{1400, 1500, 1500, AF_INET, 1400},
+		{9001, 9001, 9001, AF_INET, 8951},
+		{9001, 9001, 1500, AF_INET, 1450},
+		{9001, 1500, 9001, AF_INET, 1450},
 		{9001, 0, 9001, AF_INET, 1450}, /* an upstream worker says nothing */
 		{9001, 9001, 0, AF_INET, 8951}, /* the worker does not know the VM's */
-		{0, 1500, 1500, AF_INET, 1450}, {1500, 0, 0, AF_INET, 1450},
+		{0, 1500, 1500, AF_INET, 1450},
+		{1500, 0, 0, AF_INET, 1450},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		uint32_t mtu = 0;
-		assert_int_equal(tunnel_mtu(cases[i].cni, cases[i].worker, cases[i].vm, cases[i].family, false,
-					 &mtu, NULL), 0);
+		assert_int_equal(tunnel_mtu(cases[i].cni, cases[i].worker, cases[i].vm,
+					 cases[i].family, false, &mtu, NULL),
+			0);
 		assert_int_equal(mtu, cases[i].expected);
 	}
 }
@@ -248,7 +279,8 @@ static void test_temporary_names_are_known_again(void **state)
 	assert_string_not_equal(name, other);
 	assert_true(interface_name_valid(name));
 	assert_true(reservation_name_temporary(name));
-	static const char *const others[] = {"vxlan1", "pp", "ppvxlan0", "pp0123456789a", "pp01234567g9"};
+	static const char *const others[] = {"vxlan1", "pp", "ppvxlan0", "pp0123456789a",
+		"pp01234567g9"};
 	for (size_t i = 0; i < array_size(others); i++)
 		assert_false(reservation_name_temporary(others[i]));
 }
@@ -274,12 +306,13 @@ static void test_a_comment_cannot_end_its_quotes(void **state)
 static void make_refusal(uint8_t *bytes, size_t request, bool capped, const char *words)
 {
 	struct nlmsghdr *message = (struct nlmsghdr *)bytes;
-	size_t skip = NLMSG_HDRLEN + sizeof(struct nlmsgerr) + (capped ? 0 : request - NLMSG_HDRLEN);
+	size_t skip =
+		NLMSG_HDRLEN + sizeof(struct nlmsgerr) + (capped ? 0 : request - NLMSG_HDRLEN);
 	struct nlattr *attribute = (struct nlattr *)(bytes + NLMSG_ALIGN(skip));
 	*message = (struct nlmsghdr){.nlmsg_type = NLMSG_ERROR,
 		.nlmsg_flags = NLM_F_ACK_TLVS | (capped ? NLM_F_CAPPED : 0)};
-	*(struct nlmsgerr *)NLMSG_DATA(message) = (struct nlmsgerr){
-		.error = -EEXIST, .msg = {.nlmsg_len = (uint32_t)request}};
+	*(struct nlmsgerr *)NLMSG_DATA(message) =
+		(struct nlmsgerr){.error = -EEXIST, .msg = {.nlmsg_len = (uint32_t)request}};
 	attribute->nla_type = NLMSGERR_ATTR_MSG;
 	attribute->nla_len = (uint16_t)(NLA_HDRLEN + strlen(words) + 1);
 	memcpy(attribute + 1, words, strlen(words) + 1);
