@@ -3,16 +3,18 @@
  * unix_socket.c - listening on a path, without ever taking it from a live process
  *
  * Whether a socket file is stale is found out by connecting to it: a file whose process is gone refuses.
- * Looking, unlinking, binding and listening happen under an exclusive flock(2) of the folder, so that
- * two processes that start at once do not take each other's fresh socket for a stale one.
+ * Looking and replacing happen under an exclusive flock(2) of the folder, so that two processes that start
+ * at once do not take each other's fresh socket for a stale one.
  *
- * The file never has a wider mode than 0600: Linux makes it with the mode of the unbound socket (cut
- * by the umask), and before listen(2) nobody can connect in any case.
+ * The socket is bound beside its place and renamed onto it once it listens: whoever finds the file can
+ * connect, and a stale one is replaced without a moment in which there is none. Its mode is never wider
+ * than 0600: Linux makes the file with the mode of the unbound socket, cut by the umask.
  */
 #include "ttrpc/server.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -53,8 +55,8 @@ static int lock_folder(const char *path, struct error *err)
 	return take_fd(&fd);
 }
 
-/* Unlinks a stale socket. 0: the path is free now. */
-static int clear_path(const struct sockaddr_un *address, struct error *err)
+/* 0: there is nothing at the path, or a stale socket. */
+static int check_path(const struct sockaddr_un *address, struct error *err)
 {
 	const char *path = address->sun_path;
 	struct stat st;
@@ -70,8 +72,21 @@ static int clear_path(const struct sockaddr_un *address, struct error *err)
 		return error_set(err, ERROR_EXISTS, "%s: another process is listening there", path);
 	if (errno != ECONNREFUSED && errno != ENOENT)
 		return error_set_errno(err, errno, "%s: cannot tell whether it is in use", path);
-	if (unlink(path) < 0 && errno != ENOENT)
-		return error_set_errno(err, errno, "remove stale socket %s", path);
+	return 0;
+}
+
+/* ".<name>.new" in the same folder; where that is too long for a socket, a shorter name. */
+static int set_new_address(const char *path, struct sockaddr_un *address, struct error *err)
+{
+	const char *slash = strrchr(path, '/');
+	int folder = slash ? (int)(slash + 1 - path) : 0;
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	size_t size = sizeof(address->sun_path);
+	if ((size_t)snprintf(address->sun_path, size, "%.*s.%s.new", folder, path, path + folder) >= size &&
+		(size_t)snprintf(address->sun_path, size, "%.*s.n", folder, path) >= size)
+		return error_set(err, ERROR_INVALID, "socket path %s is too long", path);
+	if (unlink(address->sun_path) < 0 && errno != ENOENT)
+		return error_set_errno(err, errno, "remove %s", address->sun_path);
 	return 0;
 }
 
@@ -84,26 +99,38 @@ static void identify(const struct stat *st, struct unix_socket_identity *identit
 	};
 }
 
-int unix_socket_listen(const char *path, struct unix_socket_identity *identity, struct error *err)
+/* A listening socket at address, and what its file is. */
+static int listen_at(const struct sockaddr_un *address, struct stat *st, struct error *err)
 {
-	struct sockaddr_un address;
-	if (set_address(path, &address, err) < 0)
-		return -1;
-	cleanup(close_fd) int folder = lock_folder(path, err);
-	if (folder < 0 || clear_path(&address, err) < 0)
-		return -1;
 	cleanup(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_errno(err, errno, "socket");
-	struct stat st;
-	if (fchmod(fd, 0600) < 0 ||
-		bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		return error_set_errno(err, errno, "bind %s", path);
-	if (lstat(path, &st) < 0 ||
-		((st.st_mode & 07777) != 0600 && (chmod(path, 0600) < 0 || lstat(path, &st) < 0)) ||
-		listen(fd, SOMAXCONN) < 0) {
+	if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+		return error_set_errno(err, errno, "bind %s", address->sun_path);
+	if (chmod(address->sun_path, 0600) < 0 || listen(fd, SOMAXCONN) < 0 ||
+		lstat(address->sun_path, st) < 0) {
 		int errnum = errno;
-		unlink(path);
+		unlink(address->sun_path);
+		return error_set_errno(err, errnum, "listen on %s", address->sun_path);
+	}
+	return take_fd(&fd);
+}
+
+int unix_socket_listen(const char *path, struct unix_socket_identity *identity, struct error *err)
+{
+	struct sockaddr_un address, fresh;
+	struct stat st;
+	if (set_address(path, &address, err) < 0)
+		return -1;
+	cleanup(close_fd) int folder = lock_folder(path, err);
+	if (folder < 0 || check_path(&address, err) < 0 || set_new_address(path, &fresh, err) < 0)
+		return -1;
+	cleanup(close_fd) int fd = listen_at(&fresh, &st, err);
+	if (fd < 0)
+		return -1;
+	if (rename(fresh.sun_path, path) < 0) {
+		int errnum = errno;
+		unlink(fresh.sun_path);
 		return error_set_errno(err, errnum, "listen on %s", path);
 	}
 	if (identity)

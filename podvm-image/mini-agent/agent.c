@@ -284,7 +284,9 @@ static int signal_process(void *context, struct ttrpc_call *call, struct error *
 static int wait_process(void *context, struct ttrpc_call *call, struct error *err)
 {
 	decode_process(WaitProcessRequest, wait_process_request);
-	if (child_wait(&p->child, &call->bound, "wait", err) < 0)
+	/* A caller that has gone meanwhile must not be the one that took the exit status away. */
+	if (child_wait(&p->child, &call->bound, "wait", err) < 0 ||
+		(cancel_fired(call->bound.cancel) && bound_check(&call->bound, "wait", err) < 0))
 		return coded(-1, err);
 	Agent__WaitProcessResponse reply = AGENT__WAIT_PROCESS_RESPONSE__INIT;
 	child_exited(&p->child, &reply.status);

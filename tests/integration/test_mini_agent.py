@@ -325,6 +325,7 @@ def test_a_client_that_goes_away_leaves_the_container_running(agent):
     second.start_WaitProcess(container_id=container.id, exec_id=container.id)
     second.start_ReadStdout(container_id=container.id, exec_id=container.id, len=100)
     agent.second.close()
+    agent.shim.check()  # events come in order: the end of the other connection has been seen by now
     container.process.close_stdin()
     assert container.process.wait() == 5
 
