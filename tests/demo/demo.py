@@ -304,20 +304,29 @@ class Demo:
         from peerpod import shim
 
         # Namespaces and processes of the kernel's and libvirt's go a moment after the call that ends them.
-        def new() -> list:
-            return self.picture().new_since(self.before)
-
         try:
-            shim.wait_until(lambda: not new(), 10, "nothing is left", pause=0.1)
+            shim.wait_until(lambda: not self.left_now(), 10, "nothing is left", pause=0.1)
         except TimeoutError:
-            raise Failed("left behind:\n  " + "\n  ".join(new())) from None
-        looked = ", ".join(f"{part}s" for part in self.before.counts())
-        return f"looked at {looked}{', domains, volumes' if self.driver == 'libvirt' else ''}, records, sockets"
+            raise Failed("left behind:\n  " + "\n  ".join(self.left_now())) from None
+        others = len(self.picture().new_since(self.before))
+        looked = "links, nft rules, network namespaces, cgroups, processes, records, sockets"
+        return (
+            f"looked at {looked}{', domains, volumes' if self.driver == 'libvirt' else ''}"
+            f"{f' ({others} new ones are not of the demo)' if others else ''}"
+        )
+
+    def left_now(self) -> list:
+        """What is new on this machine and bears a name of the demo's."""
+        names = [PREFIX, str(self.folder), str(self.stack.folder), "peerpod"]
+        if self.driver == "libvirt":
+            names.append(self.backend.values["LIBVIRT_NET_BRIDGE"])
+        return [line for line in self.picture().new_since(self.before) if any(n in line for n in names)]
 
     def picture(self):
         from peerpod import cni, leaks
 
-        return leaks.Picture(cni.Host(), commands=["cloud-api-adaptor", "agent-proxy", str(self.folder / "libvirt"), "podvm-"])
+        folders = [str(self.folder)] + ([str(self.stack.folder)] if self.stack else [])
+        return leaks.Picture(cni.Host(), commands=folders)
 
     def run(self, installed: float) -> None:
         stages = self.stages
@@ -345,7 +354,7 @@ class Demo:
 
     def explain(self, error: BaseException) -> None:
         """After a failure: the words of those who took part, then the reason."""
-        if self.stack:
+        if self.stack and self.stack.log():
             print(f"\ndemo: the adaptor's log ends:\n{self.stack.log_tail()}", file=sys.stderr)
         try:
             console = self.backend.console()
