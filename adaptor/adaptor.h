@@ -78,10 +78,10 @@ int sandbox_stop(struct adaptor *adaptor, const char *id, const struct bound *bo
 
 /*
  * Gets a reaper for the sandbox, if it has none: a thread that becomes its owner and takes it down,
- * again and again until that succeeds or the process ends. Returns at once, with how many attempts
- * have failed so far.
+ * again and again until that succeeds or the process ends. With stop, it is being stopped from now on,
+ * and a start that is at work is cancelled. Returns at once, with how many attempts have failed so far.
  */
-unsigned sandbox_reap(struct adaptor *adaptor, struct sandbox *sandbox);
+unsigned sandbox_reap(struct adaptor *adaptor, struct sandbox *sandbox, bool stop);
 
 /* Waits until it is gone (0), or more attempts than those have failed (-1, with the reason). */
 int sandbox_wait_gone(struct adaptor *adaptor, struct sandbox *sandbox, unsigned failed_before,
@@ -96,6 +96,9 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err);
 
 /* The pod network loses what belongs to no sandbox in the table. */
 void adaptor_reconcile_network(struct adaptor *adaptor);
+
+/* The folder of the agent sockets loses the empty folders of sandboxes that are not in the table. */
+void adaptor_remove_empty_folders(struct adaptor *adaptor);
 
 /* agent-proxy is (again) there: serves what runs, closes what nobody knows. */
 void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound);

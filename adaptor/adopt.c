@@ -8,8 +8,8 @@
  *   stopping,
  *   failed     taken down, where that had not come to its end.
  *
- * The pod network loses what belongs to no sandbox, and so does the folder of the agent sockets. Instances that no record knows are left to the
- * housekeeper, who waits for their grace period.
+ * The pod network loses what belongs to no sandbox, and so does the folder of the agent sockets.
+ * Instances that no record knows are left to the housekeeper, who waits for their grace period.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static void adopt_one(struct adaptor *adaptor, struct sandbox *sandbox)
 			start_stage_name(sandbox->record.stage));
 		break;
 	}
-	sandbox_reap(adaptor, sandbox);
+	sandbox_reap(adaptor, sandbox, false);
 }
 
 /* Ids of all that is in the table, NULL-terminated; strings belong to the sandboxes. */
@@ -86,7 +86,7 @@ static void closedir_ptr(DIR **dir)
 }
 
 /* CreateVM makes the folder before the record: one whose record was never written is empty. */
-static void remove_empty_folders(struct adaptor *adaptor)
+void adaptor_remove_empty_folders(struct adaptor *adaptor)
 {
 	cleanup(closedir_ptr) DIR *pods = opendir(adaptor->settings->pods_dir);
 	struct dirent *entry;
@@ -124,7 +124,7 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err)
 		return -1;
 	/* All are in the table before the first is taken down: the rest of the network is theirs. */
 	adaptor_reconcile_network(adaptor);
-	remove_empty_folders(adaptor);
+	adaptor_remove_empty_folders(adaptor);
 	struct sandbox **all = sandbox_all(&adaptor->table);
 	for (struct sandbox **s = all; s && *s; s++)
 		adopt_one(adaptor, *s);
@@ -177,4 +177,5 @@ void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound)
 	sandbox_all_free(&adaptor->table, all);
 	if (all)
 		close_unknown(adaptor, bound);
+	adaptor_remove_empty_folders(adaptor);
 }

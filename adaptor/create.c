@@ -227,7 +227,7 @@ int sandbox_create(struct adaptor *adaptor, const char *id, const struct annotat
 		/* A caller that tries again at once must not find what is being taken down. */
 		struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S),
 			.cancel = adaptor->quit};
-		unsigned failed = sandbox_reap(adaptor, sandbox);
+		unsigned failed = sandbox_reap(adaptor, sandbox, false);
 		sandbox_wait_gone(adaptor, sandbox, failed, &bound, NULL);
 	}
 	sandbox_unref(&adaptor->table, sandbox);

@@ -70,8 +70,6 @@ static const char *judge(struct adaptor *adaptor, struct sandbox *sandbox, bool 
 		if (shims_known && idle >= settings->shim_grace_ns)
 			why = "no shim has been connected to it for the grace period";
 	}
-	if (why)
-		sandbox->stop_wanted = true;
 	pthread_mutex_unlock(&adaptor->table.lock);
 	return why;
 }
@@ -100,7 +98,7 @@ static uint64_t check_grace(struct adaptor *adaptor)
 			continue;
 		struct log_context context = sandbox_log_context(*s);
 		log_warn_ctx(&context, "%s: taking it down", why);
-		sandbox_reap(adaptor, *s);
+		sandbox_reap(adaptor, *s, true);
 	}
 	sandbox_all_free(&adaptor->table, all);
 	if (watch) {

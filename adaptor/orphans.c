@@ -166,5 +166,7 @@ int orphans_sweep(struct adaptor *adaptor, struct orphans *seen, const struct bo
 	proxy_sandboxes_free(served, served_count);
 	instances_free(instances, count);
 	drop_absent(seen);
+	if (count > 0)
+		adaptor_remove_empty_folders(adaptor);
 	return result;
 }

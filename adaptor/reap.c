@@ -192,11 +192,16 @@ static void reap(struct adaptor *adaptor, void *argument)
 	sandbox_unref(&adaptor->table, sandbox);
 }
 
-unsigned sandbox_reap(struct adaptor *adaptor, struct sandbox *sandbox)
+unsigned sandbox_reap(struct adaptor *adaptor, struct sandbox *sandbox, bool stop)
 {
 	pthread_mutex_lock(&adaptor->table.lock);
 	unsigned failed_before = sandbox->failed_reaps;
 	bool begin = !sandbox->reaping && !sandbox->gone;
+	if (stop) {
+		sandbox->stop_wanted = true;
+		if (sandbox->start_cancel)
+			cancel_fire(sandbox->start_cancel);
+	}
 	if (begin) {
 		sandbox->reaping = true;
 		sandbox->references++;
@@ -275,12 +280,7 @@ int sandbox_stop(struct adaptor *adaptor, const char *id, const struct bound *bo
 	}
 	log_scope(sandbox_log_context(sandbox));
 	log_info("stop");
-	pthread_mutex_lock(&adaptor->table.lock);
-	sandbox->stop_wanted = true;
-	if (sandbox->start_cancel)
-		cancel_fire(sandbox->start_cancel);
-	pthread_mutex_unlock(&adaptor->table.lock);
-	unsigned failed = sandbox_reap(adaptor, sandbox);
+	unsigned failed = sandbox_reap(adaptor, sandbox, true);
 	int result = sandbox_wait_gone(adaptor, sandbox, failed, bound, err);
 	if (result < 0)
 		error_prefix(err, "stop pod %s/%s", sandbox->record.pod_namespace,

@@ -362,14 +362,17 @@ int sandbox_start(struct adaptor *adaptor, const char *id, const struct bound *c
 	result = sandbox_is_gone(&adaptor->table, sandbox)
 			 ? error_set(&why, ERROR_GONE, "sandbox %s does not exist", id)
 			 : start_owned(&start, &why);
-	if (result < 0)
+	unsigned failed = 0;
+	if (result < 0) {
+		/* The reaper waits for us; without it the housekeeper would see nobody at work. */
+		failed = sandbox_reap(adaptor, sandbox, false);
 		give_up(adaptor, sandbox, &why);
+	}
 	end(adaptor, sandbox);
 	pthread_mutex_unlock(&sandbox->owner);
 	if (result < 0) {
 		struct bound rollback = {.deadline_ns = deadline_in(ROLLBACK_WAIT_NS),
 			.cancel = adaptor->quit};
-		unsigned failed = sandbox_reap(adaptor, sandbox);
 		sandbox_wait_gone(adaptor, sandbox, failed, &rollback, NULL);
 		error_prefix(&why, "start pod %s/%s", sandbox->record.pod_namespace,
 			sandbox->record.pod);

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cloud-api-adaptor at its doors: the command line, the hypervisor socket, the probes; and what nobody asks it for."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import threading
+import time
+
+import pytest
+
+from peerpod import paths, services, ttrpc
+from peerpod.shim import wait_until
+
+KEY = "io.katacontainers.config.hypervisor."
+NAME = "io.kubernetes.cri.sandbox-name"
+# A document that no log may repeat.
+INITDATA = 'algorithm = "sha256"\nversion = "0.1.0"\n\n[data]\n"aa.toml" = "withheld-from-logs"\n'
+
+
+def run(*arguments, **environment) -> subprocess.CompletedProcess:
+    variables = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(
+        [paths.program("cloud-api-adaptor"), *arguments], capture_output=True, text=True, env=variables, timeout=60
+    )
+
+
+# ---- the command line
+
+
+def test_version_and_help():
+    assert run("version").stdout.startswith("cloud-api-adaptor version ")
+    text = run("help")
+    assert text.returncode == 0
+    assert "netns" in text.stdout and "-pods-dir string" in text.stdout
+    text = run("help", "netns")
+    assert text.returncode == 0
+    assert "-netns-bridge string" in text.stdout and "-pods-dir string" in text.stdout
+
+
+def test_options_as_markdown_are_a_table():
+    rows = run("options", "--markdown").stdout.splitlines()
+    assert "| `-pods-dir` | `PODS_DIR` | `/run/peerpod/pods` | folder of the per-sandbox folders that hold the agent sockets; required |" in rows
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nimbus"], 'there is no provider "nimbus"; drivers in '),
+        (["../netns"], '"../netns" is no name of a provider: lower-case letters, digits and \'-\' only'),
+        (["netns", "-colour=red"], "unknown option -colour: --help lists what there is"),
+        (["netns", "-vxlan-port=x"], 'option -vxlan-port (VXLAN_PORT): "x" is no whole number'),
+        (["netns", "-netns-create-delay=x"], 'option -netns-create-delay (NETNS_CREATE_DELAY): "x" is no duration'),
+        (["netns", "-tls-min-version=VersionTLS10"], "options -tls-min-version and -tls-cipher-suites: "),
+        (["netns", "-initdata=AAAA"], "option -initdata (INITDATA): "),
+        (["netns", "stray"], 'unexpected argument "stray": options begin with a dash'),
+        ([], "which provider? Name it first, or set CLOUD_PROVIDER"),
+        (["options", "x"], 'options takes --markdown only, not "x"'),
+    ],
+)
+def test_a_wrong_command_line_is_refused_with_status_2(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_wrong_variable_is_refused_by_name():
+    done = run("netns", PROXY_TIMEOUT="soon")
+    assert done.returncode == 2
+    assert 'option -proxy-timeout (PROXY_TIMEOUT): "soon" is no duration' in done.stderr
+
+
+def test_the_provider_may_come_from_the_environment():
+    done = run("-colour=red", CLOUD_PROVIDER="netns")
+    assert done.returncode == 2
+    assert "unknown option -colour" in done.stderr
+
+
+def test_a_configuration_that_fails_its_check_is_not_served(make_world):
+    world = make_world(environment={"NETNS_BIN_DIR": "/nonexistent"}, options=["-cloud-config-verify"])
+    world.stack.start(wait=False)
+    assert world.stack.process.wait(30) == 1
+    world.stack.process = None
+    assert "provider netns: " in world.stack.log()
+    assert not os.path.exists(world.stack.socket)
+
+
+# ---- the socket and the state folder
+
+
+def test_files_are_for_root_alone(world):
+    shim = world.shim()
+    shim.create_vm()
+    for path in [world.stack.socket, *world.stack.state_dir.rglob("*.json"), *world.stack.state_dir.rglob("*.pem")]:
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o600, path
+    assert stat.S_IMODE(os.stat(world.stack.state_dir / "sandboxes").st_mode) == 0o700
+    shim.stop_vm()
+    world.nothing_left()
+
+
+def test_a_second_adaptor_on_the_same_state_names_the_first(world):
+    second = subprocess.run(
+        world.worker.command(*world.stack.command()), capture_output=True, text=True, timeout=60, env=world.stack.environment
+    )
+    assert second.returncode == 1
+    assert f"is in use by another cloud-api-adaptor (process {world.stack.process.pid})" in second.stderr
+    with world.stack.hypervisor() as hypervisor:  # the first one's socket is still there
+        assert hypervisor.Version().version == "0.0.0"
+
+
+def test_a_socket_of_a_newer_instance_is_never_unlinked(world):
+    os.unlink(world.stack.socket)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(world.stack.socket)
+    listener.listen()
+    assert world.stack.stop() == 0
+    assert os.path.exists(world.stack.socket)
+    listener.close()
+    os.unlink(world.stack.socket)
+
+
+def test_its_own_socket_goes_with_it(world):
+    assert world.stack.stop() == 0
+    assert not os.path.exists(world.stack.socket)
+
+
+# ---- calls
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"id": ""}, "empty sandbox id"),
+        ({"id": "../x"}, "sandbox id \"../x\" may hold letters, digits, '.', '_' and '-' only, and begins with a letter or digit"),
+        ({"networkNamespacePath": ""}, "pod default/web: networkNamespacePath is empty"),
+        ({"networkNamespacePath": "/nonexistent"}, "pod default/web: network namespace /nonexistent: No such file or directory"),
+        ({"networkNamespacePath": "/etc/hostname"}, "pod default/web: pod network: "),
+        ({NAME: ""}, f"annotation {NAME}: is missing or empty"),
+        ({KEY + "default_vcpus": "many"}, f'annotation {KEY}default_vcpus: "many" is no number of vCPUs'),
+        ({KEY + "cc_init_data": "no = [toml"}, f"annotation {KEY}cc_init_data: "),
+    ],
+)
+def test_create_vm_refuses_what_is_wrong(world, change, message):
+    shim = world.shim()
+    request = {"id": shim.id, "networkNamespacePath": shim.netns_path}
+    annotations = shim.vm_annotations()
+    for key, value in change.items():
+        (request if key in request else annotations)[key] = value
+    with world.stack.hypervisor() as hypervisor, pytest.raises(ttrpc.Status) as refused:
+        hypervisor.CreateVM(annotations=annotations, timeout=20, **request)
+    assert message in refused.value.message
+    assert refused.value.code in (3, 5)
+    assert world.stack.records() == []
+    world.nothing_left()
+
+
+def test_unknown_calls_and_sandboxes(world):
+    with ttrpc.Client.connect(world.stack.socket) as client:
+        for service, method in [("hypervisor.Hypervisor", "Levitate"), ("hypervisor.Submarine", "StopVM")]:
+            with pytest.raises(ttrpc.Status) as refused:
+                client.call(service, method, timeout=20)
+            assert refused.value.code == 12
+        hypervisor = services.hypervisor(client)
+        with pytest.raises(ttrpc.Status) as refused:
+            hypervisor.StartVM(id="ab12", timeout=20)
+        assert (refused.value.code, refused.value.message) == (5, "sandbox ab12 does not exist")
+        hypervisor.StopVM(id="ab12", timeout=20)
+
+
+def test_all_on_one_connection_as_runtime_rs_does(world):
+    shim = world.shim(annotations={KEY + "default_vcpus": "1.5", KEY + "cc_init_data": INITDATA})
+    with ttrpc.Client.connect(world.stack.socket) as client:
+        hypervisor = services.hypervisor(client)
+        hypervisor.CreateVM(id=shim.id, annotations=shim.vm_annotations(), networkNamespacePath=shim.netns_path)
+        hypervisor.StartVM(id=shim.id, timeout=10000)
+        info = services.podvminfo(client).GetInfo(PodName="web", PodNamespace="default", Wait=True, timeout=20)
+        assert info.VMID == json.loads((world.stack.state_dir / "sandboxes" / f"{shim.id}.json").read_text())["instance-id"]
+        with pytest.raises(ttrpc.Status) as late:  # it gives StopVM a second, and here less
+            hypervisor.start_StopVM(id=shim.id, timeout=0.001).result(20)
+        assert late.value.code == 4
+    wait_until(lambda: not world.stack.instances() and not world.stack.records(), 20, "the deletion went on")
+    assert "withheld-from-logs" not in world.stack.log()
+    world.nothing_left()
+
+
+def test_get_info_of_an_unknown_pod(world):
+    with world.stack.podvminfo() as info:
+        with pytest.raises(ttrpc.Status) as refused:
+            info.GetInfo(PodName="web", PodNamespace="default", timeout=20)
+        assert (refused.value.code, refused.value.message) == (5, "VM ID for default:web was not found")
+        with pytest.raises(ttrpc.Status) as refused:
+            info.start_GetInfo(PodName="web", PodNamespace="default", Wait=True, timeout=0.1).result(20)
+        assert refused.value.code == 4
+
+
+def test_stop_vm_whose_caller_hangs_up_at_once_is_done(world):
+    """The Go shim writes the request with a dead context and closes the socket."""
+    shim = world.pod()
+    shim.close()
+    with ttrpc.connect_unix(world.stack.socket) as sock:
+        payload = services.hv.StopVMRequest(id=shim.id).SerializeToString()
+        sock.sendall(ttrpc.pack(1, ttrpc.REQUEST, 0, ttrpc.request("hypervisor.Hypervisor", "StopVM", payload)))
+    wait_until(lambda: not world.stack.instances() and not world.stack.records(), 20, "the deletion is done")
+    shim.stop_vm()  # again
+    world.nothing_left()
+
+
+def test_a_start_vm_whose_caller_goes_away_is_rolled_back(make_world):
+    world = make_world(environment={"NETNS_ADDRESS_DELAY": "60s"}).start()
+    shim = world.shim()
+    shim.create_vm()
+    client = ttrpc.Client.connect(world.stack.socket)
+    services.hypervisor(client).start_StartVM(id=shim.id, timeout=600)
+    world.stack.wait_log(" created sandbox=")
+    client.close()
+    wait_until(lambda: not world.stack.instances() and not world.stack.records(), 20, "the start is rolled back")
+    world.nothing_left()
+
+
+def test_stop_vm_cancels_a_start_vm(make_world):
+    world = make_world(environment={"NETNS_ADDRESS_DELAY": "60s"}).start()
+    shim = world.shim()
+    shim.create_vm()
+    with world.stack.hypervisor() as hypervisor:
+        start = hypervisor.start_StartVM(id=shim.id, timeout=600)
+        world.stack.wait_log(" created sandbox=")
+        began = time.monotonic()
+        shim.stop_vm(20)
+        assert time.monotonic() - began < 10
+        with pytest.raises(ttrpc.Status) as ended:
+            start.result(20)
+        assert ended.value.code == 1
+        assert ended.value.message.startswith("start pod default/web: ")
+    assert world.stack.instances() == world.stack.records() == []
+    world.nothing_left()
+
+
+def test_sigterm_in_a_start_vm_ends_within_seconds_and_leaves_nothing(make_world):
+    world = make_world(environment={"NETNS_ADDRESS_DELAY": "60s"}).start()
+    shim = world.shim()
+    shim.create_vm()
+    with world.stack.hypervisor() as hypervisor:
+        running = hypervisor.start_StartVM(id=shim.id, timeout=600)
+        world.stack.wait_log(" created sandbox=")
+        began = time.monotonic()
+        assert world.stack.stop() == 0
+        assert time.monotonic() - began < 10
+        with pytest.raises((ttrpc.Status, ttrpc.Closed)):
+            running.result(20)
+    assert world.stack.instances() == world.stack.records() == []
+    world.start()
+    world.nothing_left()
+
+
+@pytest.mark.parametrize("kind, tries", [("retry", 2), ("throttled", 2), ("capacity", 1)])
+def test_passing_faults_of_the_cloud_are_tried_again(make_world, kind, tries):
+    world = make_world(environment={"NETNS_FAIL": f"create:{kind}:1"}).start()
+    shim = world.shim()
+    shim.create_vm()
+    if tries == 2:
+        shim.start_vm(60)
+        shim.stop_vm()
+    else:
+        with pytest.raises(ttrpc.Status) as failed:
+            shim.start_vm(60)
+        assert failed.value.message.startswith("start pod default/web: create the pod VM: ")
+    world.nothing_left()
+
+
+def test_a_deletion_that_fails_is_tried_until_it_succeeds(make_world):
+    world = make_world(environment={"NETNS_FAIL": "delete:retry:1"}).start()
+    shim = world.pod()
+    shim.close()
+    with pytest.raises(ttrpc.Status) as failed:
+        shim.stop_vm(20)
+    assert "it is taken down in the background" in failed.value.message
+    wait_until(lambda: not world.stack.instances() and not world.stack.records(), 20, "the second attempt succeeds")
+    world.nothing_left()
+
+
+# ---- what nobody asks for
+
+
+def test_a_sandbox_that_is_never_started_goes(make_world):
+    world = make_world(options=["-create-grace=300ms"]).start()
+    shim = world.shim()
+    shim.create_vm()
+    wait_until(lambda: not world.stack.records(), 20, "the grace period takes it")
+    world.nothing_left()
+
+
+def test_a_pod_whose_shim_was_killed_goes(make_world):
+    world = make_world(options=["-shim-grace=1s"]).start()
+    shim = world.pod()
+    bound = time.monotonic() + 2
+    wait_until(lambda: time.monotonic() > bound, 5, "longer than the grace period")
+    assert world.stack.instances()  # while its shim is there
+    shim.close()
+    wait_until(lambda: not world.stack.instances() and not world.stack.records(), 20, "the grace period takes it")
+    world.nothing_left()
+
+
+def test_an_instance_without_a_record_is_deleted_and_its_neighbours_are_not(make_world):
+    world = make_world(options=["-orphan-grace=1s", "-orphan-interval=300ms"]).start()
+    lost, kept = world.shim("lost"), world.pod("kept")
+    lost.create_vm()
+    lost.start_vm(60)
+    assert len(world.stack.instances()) == 2
+    world.stack.kill()
+    os.unlink(world.stack.state_dir / "sandboxes" / f"{lost.id}.json")
+    world.start()
+    wait_until(lambda: len(world.stack.instances()) == 1, 30, "the orphan is deleted")
+    kept.check()
+    kept.stop_pod()
+    world.nothing_left()
+
+
+def test_a_damaged_record_costs_no_running_pod(world):
+    shim = world.pod()
+    world.stack.kill()
+    record = world.stack.state_dir / "sandboxes" / f"{shim.id}.json"
+    record.write_text(record.read_text()[:100])
+    world.start()
+    assert f"damaged record moved to {record}.damaged" in world.stack.log()
+    shim.check()
+    shim.close()
+    shim.stop_vm()
+    wait_until(lambda: not world.stack.instances(), 20, "the instance is found by its token")
+    wait_until(lambda: not record.with_name(record.name + ".damaged").exists(), 20, "the record is done with")
+
+
+def test_agent_proxy_ends_with_the_last_pod_and_not_before(world):
+    shim = world.pod()
+    proxy = world.stack.proxy_pid()
+    assert world.stack.stop() == 0
+    os.kill(proxy, 0)
+    shim.check()
+    world.start()
+    assert world.stack.proxy_pid() == proxy
+    shim.stop_pod()
+    assert world.stack.stop() == 0
+    wait_until(lambda: not os.path.exists(f"/proc/{proxy}/exe"), 20, "agent-proxy has ended")
+
+
+# ---- probes
+
+
+def get(world, port: int, path: str) -> tuple:
+    def ask():
+        with socket.create_connection(("127.0.0.1", port), 10) as sock:
+            sock.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+            answer = b""
+            while part := sock.recv(4096):
+                answer += part
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), body.decode()
+
+    return ttrpc.in_netns(world.worker.path, ask)
+
+
+def test_probes(make_world):
+    world = make_world(environment={"PROBE_PORT": "8000"}).start()
+    world.stack.wait_log("agent-proxy: connected")
+    world.stack.wait_log("serving ")
+    assert get(world, 8000, "/startup") == (200, "ok\n")
+    assert get(world, 8000, "/livez") == (200, "ok\n")
+    assert get(world, 8000, "/readyz") == (200, "ok\n")
+    assert get(world, 8000, "/readyz?verbose") == (200, "serving: ok\ntable: ok\nagent-proxy: ok\n")
+    assert get(world, 8000, "/nothing")[0] == 404
+
+
+def test_many_pods_at_once(world):
+    shims = [world.shim(f"pod{i}") for i in range(8)]
+    failures: list = []
+
+    def live(shim):
+        try:
+            shim.start_pod(60)
+            shim.stop_pod()
+        except BaseException as error:  # shown below
+            failures.append(error)
+
+    threads = [threading.Thread(target=live, args=(shim,)) for shim in shims]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    world.nothing_left()
