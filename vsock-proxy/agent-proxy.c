@@ -59,7 +59,8 @@ static int serve(struct error *err)
 	struct loop loop;
 	if (loop_init(&loop, true, err) < 0)
 		return -1;
-	struct control *control = control_new(&loop, settings.control_socket, settings.grace_ns, err);
+	struct control *control =
+		control_new(&loop, settings.control_socket, settings.grace_ns, err);
 	if (!control || isolation_drop_rights(err) < 0) {
 		if (control)
 			control_free(control);
@@ -95,7 +96,8 @@ int main(int argc, char **argv)
 	}
 	if (help || settings.version) {
 		if (help) {
-			printf("usage: " PROGRAM " [options]\n\nRelays the agent protocol between the shims "
+			printf("usage: " PROGRAM
+			       " [options]\n\nRelays the agent protocol between the shims "
 			       "of this node and their pod VMs.\n\n");
 			options_help(sets, array_size(sets), stdout);
 		} else {

@@ -28,10 +28,10 @@ struct conn_fd {
 	struct conn conn;
 	int fd;
 	struct event readable, writable;
-	bool watch_read, watch_write;   /* what the events are set to */
-	SSL *ssl;                       /* NULL: plain */
+	bool watch_read, watch_write; /* what the events are set to */
+	SSL *ssl;                     /* NULL: plain */
 	bool server;
-	bool read_wants_write;          /* TLS: a read can go on once the socket takes bytes */
+	bool read_wants_write; /* TLS: a read can go on once the socket takes bytes */
 	bool write_wants_read;
 	bool owner_reads, owner_writes; /* what the owner asked for */
 };
@@ -270,7 +270,7 @@ struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server)
 		return NULL;
 	}
 	SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_set_read_ahead(ssl, 1);
 	c->conn.type = &tls_type;
 	c->ssl = ssl;

@@ -18,7 +18,7 @@
 #include "ttrpc/message.h"
 #include "vsock-proxy/port.h"
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Adaptor, its predecessor on the way out, peerpodctl, a few more. */
 #define PEERS_MAX 64
@@ -88,8 +88,8 @@ static void answer_error(struct peer *peer, uint32_t stream, const struct error 
 static void answer_code(struct peer *peer, uint32_t stream, int32_t code, const char *text)
 {
 	answer(peer, stream,
-		&(struct ttrpc_response){
-			.code = code, .message = {(const uint8_t *)text, strlen(text)}});
+		&(struct ttrpc_response){.code = code,
+			.message = {(const uint8_t *)text, strlen(text)}});
 }
 
 /* ---- sandboxes -------------------------------------------------------------------------------- */
@@ -316,8 +316,8 @@ static void peer_call(struct peer *peer, uint32_t stream, const struct ttrpc_req
 		if (!ttrpc_bytes_equal(request->method, methods[i].name))
 			continue;
 		cleanup_error err = ERROR_INIT;
-		ProtobufCMessage *message = message_unpack(
-			methods[i].request, request->payload.data, request->payload.len, &err);
+		ProtobufCMessage *message = message_unpack(methods[i].request,
+			request->payload.data, request->payload.len, &err);
 		if (!message) {
 			answer_error(peer, stream, &err);
 			return;

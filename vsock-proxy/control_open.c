@@ -17,8 +17,8 @@ static int check_sandbox(const char *sandbox, struct error *err)
 {
 	size_t len = strlen(sandbox);
 	if (len == 0 || len > SANDBOX_MAX || strchr(sandbox, '/') || sandbox[0] == '.')
-		return error_set(err, ERROR_INVALID,
-			"open: sandbox: \"%.140s\" is no sandbox id", sandbox);
+		return error_set(err, ERROR_INVALID, "open: sandbox: \"%.140s\" is no sandbox id",
+			sandbox);
 	return 0;
 }
 
@@ -26,8 +26,8 @@ static int check_socket_path(const char *path, struct error *err)
 {
 	if (path[0] != '/' || strlen(path) > SOCKET_PATH_MAX)
 		return error_set(err, ERROR_INVALID,
-			"open: socket_path: \"%.140s\" must be absolute and at most %d bytes long", path,
-			SOCKET_PATH_MAX);
+			"open: socket_path: \"%.140s\" must be absolute and at most %d bytes long",
+			path, SOCKET_PATH_MAX);
 	return 0;
 }
 
@@ -42,8 +42,8 @@ static int find_rules(const Agentproxy__OpenRequest *request, uint64_t *disabled
 		while (r < proxy_rule_count && strcmp(proxy_rules[r].name, request->rules[i]))
 			r++;
 		if (r == proxy_rule_count)
-			return error_set(err, ERROR_INVALID, "open: rules: there is no rule \"%.80s\"",
-				request->rules[i]);
+			return error_set(err, ERROR_INVALID,
+				"open: rules: there is no rule \"%.80s\"", request->rules[i]);
 		*disabled &= ~(UINT64_C(1) << r);
 	}
 	return 0;

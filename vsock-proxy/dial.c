@@ -111,7 +111,8 @@ static void next_after_pause(struct dialer *d)
 	if (!d->backoff_ns)
 		d->backoff_ns = d->backoff_min_ns;
 	timer_start(&d->timer, jitter_ns(d->backoff_ns / 2, d->backoff_ns));
-	d->backoff_ns = d->backoff_ns * 2 < d->backoff_max_ns ? d->backoff_ns * 2 : d->backoff_max_ns;
+	d->backoff_ns =
+		d->backoff_ns * 2 < d->backoff_max_ns ? d->backoff_ns * 2 : d->backoff_max_ns;
 }
 
 static void note_trouble(struct dialer *d, enum dial_reason reason, struct error *why)

@@ -134,9 +134,11 @@ static void visitor_came(void *context, int fd)
 int door_open(struct door *door, struct forwarder *forwarder, const char *address, SSL_CTX *tls,
 	size_t max_connections, struct error *err)
 {
-	*door = (struct door){
-		.forwarder = forwarder, .tls = tls, .max_connections = max_connections};
-	return listener_open_tcp(&door->listener, &forwarder->loop, address, visitor_came, door, err);
+	*door = (struct door){.forwarder = forwarder,
+		.tls = tls,
+		.max_connections = max_connections};
+	return listener_open_tcp(&door->listener, &forwarder->loop, address, visitor_came, door,
+		err);
 }
 
 void door_close(struct door *door)

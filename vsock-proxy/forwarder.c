@@ -66,9 +66,8 @@ static const struct option options[] = {
 	{"cert-file", NULL, NULL, "own certificate (PEM), before apf.json's", AT(cert_file),
 		OPTION_STRING},
 	{"cert-key", NULL, NULL, "key of the own certificate (PEM)", AT(key_file), OPTION_STRING},
-	{"tls-skip-verify", NULL, NULL,
-		"accepted for compatibility: clients are always verified", AT(skip_verify),
-		OPTION_BOOL},
+	{"tls-skip-verify", NULL, NULL, "accepted for compatibility: clients are always verified",
+		AT(skip_verify), OPTION_BOOL},
 	{"disable-tls", NULL, NULL, "plain TCP, testing only", AT(disable_tls), OPTION_BOOL},
 	{"session-keep", NULL, "10m", "how long a session is kept while its tunnel is broken",
 		AT(session_keep_ns), OPTION_DURATION},
@@ -193,7 +192,8 @@ static int serve(struct forwarder *f, SSL_CTX *tls, struct error *err)
 {
 	if (loop_init(&f->loop, true, err) < 0)
 		return -1;
-	f->rules = (struct rule_set){.rules = forwarder_rules, .count = forwarder_rule_count,
+	f->rules = (struct rule_set){.rules = forwarder_rules,
+		.count = forwarder_rule_count,
 		.settings = {.pod_netns = settings.pod_netns}};
 	f->session_keep_ns = settings.session_keep_ns;
 	relay_init(&f->relay, &f->loop, &forwarder_relay_ops, &f->rules, f);
@@ -204,8 +204,8 @@ static int serve(struct forwarder *f, SSL_CTX *tls, struct error *err)
 	};
 	for (size_t i = 0; i < array_size(ends); i++)
 		event_add(ends[i], NULL);
-	int result = door_open(&f->door, f, settings.listen, tls, (size_t)settings.max_connections,
-		err);
+	int result =
+		door_open(&f->door, f, settings.listen, tls, (size_t)settings.max_connections, err);
 	if (result == 0) {
 		result = agent_link_start(&f->agent, f, settings.agent_socket, err);
 		if (result == 0) {
@@ -236,11 +236,11 @@ static int run(struct error *err)
 	if (agent_address_parse(settings.agent_socket, &agent, &agent_len, err) < 0 ||
 		load_config(&apf, err) < 0 || make_tls(&apf, &tls, err) < 0)
 		return -1;
-	log_context_set((struct log_context){
-		.pod = apf.pod_name, .pod_namespace = apf.pod_namespace});
+	log_context_set(
+		(struct log_context){.pod = apf.pod_name, .pod_namespace = apf.pod_namespace});
 
-	const struct podnetwork_vm_settings network = {
-		.pod_netns = settings.pod_netns, .host_interface = settings.host_interface};
+	const struct podnetwork_vm_settings network = {.pod_netns = settings.pod_netns,
+		.host_interface = settings.host_interface};
 	int result = 0;
 	if (!settings.skip_pod_network) {
 		struct bound bound = {.deadline_ns = deadline_in(NETWORK_NS)};
@@ -277,7 +277,8 @@ int main(int argc, char **argv)
 	}
 	int result = 0;
 	if (help) {
-		printf("usage: " PROGRAM " [options]\n\nRuns in the pod VM: lets the worker's agent-proxy "
+		printf("usage: " PROGRAM
+		       " [options]\n\nRuns in the pod VM: lets the worker's agent-proxy "
 		       "speak to kata-agent.\n\n");
 		options_help(sets, array_size(sets), stdout);
 	} else if (settings.version) {

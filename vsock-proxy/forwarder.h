@@ -21,7 +21,7 @@ struct visitor;
 struct door {
 	struct forwarder *forwarder;
 	struct listener listener;
-	SSL_CTX *tls; /* NULL: plain TCP (testing only) */
+	SSL_CTX *tls;             /* NULL: plain TCP (testing only) */
 	struct visitor *visitors; /* handshake not done yet; the newest first */
 	size_t visitor_count;
 	size_t max_connections;

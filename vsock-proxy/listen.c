@@ -33,7 +33,8 @@ static void accept_ready(evutil_socket_t fd, short what, void *context)
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* It would wake us at once again, for nothing. */
-			log_error("accept a connection: %s; trying again in 200 ms", strerror(errno));
+			log_error("accept a connection: %s; trying again in 200 ms",
+				strerror(errno));
 			event_del(&l->event);
 			timer_start(&l->pause, 200 * NS_PER_MS);
 			return;

@@ -12,7 +12,7 @@
 
 #include "base/bound.h"
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 static const struct {
 	const char *name, *what, *advice;
@@ -51,8 +51,9 @@ static void explain(const struct tunnel *t, uint64_t since_ns, enum error_kind k
 			reasons[reason].name, t->address, reasons[reason].what,
 			error_message(trouble), attempts, seconds, reasons[reason].advice);
 	} else if (t->last_error) {
-		error_set(err, kind, "broken: %s: %s (for %.1f s); look at the forwarder's journal in "
-				     "the VM",
+		error_set(err, kind,
+			"broken: %s: %s (for %.1f s); look at the forwarder's journal in "
+			"the VM",
 			t->address, t->last_error, seconds);
 	} else {
 		error_set(err, kind, "%s: %s %s after %.1f s; %s", reasons[DIAL_NO_ANSWER].name,
@@ -99,8 +100,12 @@ struct opener *tunnel_wait(struct tunnel *t, uint64_t timeout_ns, tunnel_opened 
 	struct opener *o = calloc(1, sizeof(*o));
 	if (!o)
 		return NULL;
-	*o = (struct opener){.tunnel = t, .since_ns = clock_ns(), .opened = opened,
-		.context = context, .next = t->openers, .grave.run = free_opener};
+	*o = (struct opener){.tunnel = t,
+		.since_ns = clock_ns(),
+		.opened = opened,
+		.context = context,
+		.next = t->openers,
+		.grave.run = free_opener};
 	t->openers = o;
 	timer_init(&o->timer, t->loop, opener_timed_out, o);
 	timer_start(&o->timer, timeout_ns);

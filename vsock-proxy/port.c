@@ -22,7 +22,7 @@
 
 #define ACK_FRAME_SIZE (TTRPC_HEADER_SIZE + 8)
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 static void port_ready(void *context, bool readable, bool writable);
 
@@ -117,8 +117,7 @@ static bool next_piece(struct port *port, const uint8_t **bytes, size_t *len, bo
 {
 	if (port->control.len)
 		follow_boundary(port);
-	bool between = port->greeting ||
-		       (port->out.sent == port->boundary && !port->log_committed);
+	bool between = port->greeting || (port->out.sent == port->boundary && !port->log_committed);
 	*control = port->control.len && (between || port->control_begun);
 	if (*control) {
 		*bytes = port->control.data;

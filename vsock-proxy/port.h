@@ -62,15 +62,15 @@ struct port {
 	bool log_committed; /* the connection holds on to bytes of the log: offer the same again */
 	bool blocked;       /* the connection takes nothing now */
 	bool full;
-	bool greeting;      /* only control bytes go out, and nothing is counted */
+	bool greeting; /* only control bytes go out, and nothing is counted */
 	bool session;
 
-	uint8_t *hold;      /* read, and not delivered yet: part of a frame, or frames while paused */
+	uint8_t *hold; /* read, and not delivered yet: part of a frame, or frames while paused */
 	size_t hold_len, hold_cap;
-	uint64_t skip;      /* bytes of an oversized frame still to come */
+	uint64_t skip; /* bytes of an oversized frame still to come */
 	struct ttrpc_header skipped;
-	uint64_t received;  /* session: bytes of whole frames delivered */
-	uint64_t acked;     /* session: what we acknowledged of them */
+	uint64_t received; /* session: bytes of whole frames delivered */
+	uint64_t acked;    /* session: what we acknowledged of them */
 	bool paused, closed;
 
 	struct deferred flush, intake;

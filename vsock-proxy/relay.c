@@ -5,7 +5,7 @@
  * Back-pressure: when the back's log is full no front is read; when a front's log is full the back is
  * not read. Both start again below the low mark.
  */
-#include "vsock-proxy/relay.h"
+#include "vsock-proxy/relay_private.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 
 #define PAYLOAD_FIELD 3 /* of the request envelope */
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* ---- answers ---------------------------------------------------------------------------------- */
 
@@ -67,8 +67,7 @@ static void answer_too_large(struct front *front, uint32_t stream, size_t length
 	relay_answer(front, stream, TTRPC_RESOURCE_EXHAUSTED, text);
 }
 
-/* Ends a call with a status, whoever made it. */
-static void end_call(struct relay *relay, struct call *call, int32_t code, const char *message)
+void relay_end_call(struct relay *relay, struct call *call, int32_t code, const char *message)
 {
 	struct front *front = call->front;
 	uint32_t id = call->id, front_id = call->front_id;
@@ -76,8 +75,8 @@ static void end_call(struct relay *relay, struct call *call, int32_t code, const
 	if (front) {
 		relay_answer(front, front_id, code, message);
 	} else if (relay->ops->own_reply) {
-		struct ttrpc_response response = {
-			.code = code, .message = {(const uint8_t *)message, strlen(message)}};
+		struct ttrpc_response response = {.code = code,
+			.message = {(const uint8_t *)message, strlen(message)}};
 		relay->ops->own_reply(relay, id, &response);
 	}
 }
@@ -136,7 +135,7 @@ static void front_drained(struct port *port)
 
 /* ---- from a front to the back ----------------------------------------------------------------- */
 
-static void set_stream(uint8_t *frame, uint32_t stream)
+void frame_set_stream(uint8_t *frame, uint32_t stream)
 {
 	frame[4] = (uint8_t)(stream >> 24);
 	frame[5] = (uint8_t)(stream >> 16);
@@ -144,7 +143,7 @@ static void set_stream(uint8_t *frame, uint32_t stream)
 	frame[7] = (uint8_t)stream;
 }
 
-static uint32_t take_id(struct relay *relay)
+uint32_t relay_take_id(struct relay *relay)
 {
 	uint32_t id = relay->next_id;
 	relay->next_id += 2; /* 2^31 calls: at 1000 a second, 24 days without a break */
@@ -209,7 +208,8 @@ static void forward(struct front *front, const struct ttrpc_header *header,
 	cleanup(buf_free) struct buf edited = BUF_INIT;
 	if (rules_concern(relay->rules, request)) {
 		cleanup_error err = ERROR_INIT;
-		int changed = rewrite(relay, header, request, frame + TTRPC_HEADER_SIZE, &edited, &err);
+		int changed =
+			rewrite(relay, header, request, frame + TTRPC_HEADER_SIZE, &edited, &err);
 		if (changed < 0) {
 			answer_error(front, header->stream, &err);
 			return;
@@ -219,13 +219,13 @@ static void forward(struct front *front, const struct ttrpc_header *header,
 			len = edited.len;
 		}
 	}
-	uint32_t id = take_id(relay);
+	uint32_t id = relay_take_id(relay);
 	struct call *call = calls_add(&relay->calls, id);
 	if (!call) {
 		relay_answer(front, header->stream, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
-	set_stream(frame, id);
+	frame_set_stream(frame, id);
 	call->front = front;
 	call->front_id = header->stream;
 	call->offset = relay->back.out.end;
@@ -277,9 +277,9 @@ static void data_from_front(struct front *front, const struct ttrpc_header *head
 	/* Data for a call that is over goes nowhere: some Go servers crash on it. */
 	if (!call)
 		return;
-	set_stream(frame, call->id);
+	frame_set_stream(frame, call->id);
 	if (port_send(&relay->back, frame, len) < 0)
-		end_call(relay, call, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
+		relay_end_call(relay, call, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
 	back_is_full(relay);
 }
 
@@ -331,13 +331,14 @@ static void back_frame(struct port *port, uint8_t *frame, size_t len)
 		calls_remove(&relay->calls, call);
 	if (!front) {
 		struct ttrpc_response response;
-		if (ttrpc_response_read(frame + TTRPC_HEADER_SIZE, header.length, &response, NULL) < 0)
+		if (ttrpc_response_read(frame + TTRPC_HEADER_SIZE, header.length, &response, NULL) <
+			0)
 			response = (struct ttrpc_response){.code = TTRPC_INTERNAL};
 		if (relay->ops->own_reply)
 			relay->ops->own_reply(relay, header.stream, &response);
 		return;
 	}
-	set_stream(frame, front_id);
+	frame_set_stream(frame, front_id);
 	if (port_send(&front->port, frame, len) < 0) {
 		cleanup_error why = ERROR_INIT;
 		error_set(&why, ERROR_INTERNAL, "answer: out of memory");
@@ -356,7 +357,7 @@ static void back_oversized(struct port *port, const struct ttrpc_header *header)
 	struct front *front = call->front;
 	uint32_t front_id = call->front_id;
 	if (!front) {
-		end_call(relay, call, TTRPC_RESOURCE_EXHAUSTED, "answer is too large");
+		relay_end_call(relay, call, TTRPC_RESOURCE_EXHAUSTED, "answer is too large");
 		return;
 	}
 	calls_remove(&relay->calls, call);
@@ -452,7 +453,7 @@ void relay_drop_front(struct front *front)
 
 uint32_t relay_call(struct relay *relay, const struct ttrpc_request *request)
 {
-	uint32_t id = take_id(relay);
+	uint32_t id = relay_take_id(relay);
 	cleanup(buf_free) struct buf frame = BUF_INIT;
 	if (ttrpc_request_write(&frame, id, 0, request, NULL) < 0)
 		return 0;
@@ -473,156 +474,6 @@ void relay_forget(struct relay *relay, uint32_t id)
 	struct call *call = calls_find(&relay->calls, id);
 	if (call)
 		calls_remove(&relay->calls, call);
-}
-
-/* ---- when the back breaks --------------------------------------------------------------------- */
-
-/* Does this frame of the back's log still belong to a call that somebody waits for? */
-static struct call *owner_of(struct relay *relay, const struct ttrpc_header *header)
-{
-	return calls_find(&relay->calls, header->stream);
-}
-
-/*
- * Writes the frames from `from` on to a new log that begins at `base`, leaving out those of calls that are
- * over. A call of which the request stays has its offset set to the new place.
- */
-static int sift_log(struct relay *relay, uint64_t from, uint64_t base)
-{
-	struct bytelog old = relay->back.out, kept;
-	bytelog_init(&kept, &relay->loop->blocks);
-	bytelog_reset(&kept, base);
-	cleanup(buf_free) struct buf frame = BUF_INIT;
-	uint8_t bytes[TTRPC_HEADER_SIZE];
-	int result = 0;
-	for (uint64_t at = from; bytelog_peek(&old, at, bytes, sizeof(bytes));) {
-		struct ttrpc_header header;
-		ttrpc_header_read(bytes, &header);
-		size_t len = TTRPC_HEADER_SIZE + header.length;
-		struct call *call = owner_of(relay, &header);
-		if (call) {
-			frame.len = 0;
-			uint8_t *to = buf_reserve(&frame, len);
-			if (!to || !bytelog_peek(&old, at, to, len)) {
-				result = -1;
-				break;
-			}
-			if (header.type == TTRPC_REQUEST)
-				call->offset = kept.end;
-			if (!bytelog_append(&kept, to, len, NULL, 0)) {
-				result = -1;
-				break;
-			}
-		}
-		at += len;
-	}
-	bytelog_reset(&old, 0);
-	relay->back.out = kept;
-	relay->back.boundary = base;
-	relay->back.full = bytelog_held(&kept) > PORT_HIGH;
-	return result;
-}
-
-void relay_fail_all(struct relay *relay, int32_t code, const char *message)
-{
-	size_t at = 0;
-	struct call *call;
-	while ((call = calls_next(&relay->calls, &at))) {
-		end_call(relay, call, code, message);
-		at = 0; /* answering may have closed a front, and that may have moved calls */
-	}
-}
-
-/* Takes the calls out of the table that were sent: those to repeat go to a list, the others fail. */
-static struct call *take_sent(struct relay *relay, uint64_t from, const char *message,
-	size_t *count, size_t *failed)
-{
-	struct call *again = calloc(relay->calls.count + 1, sizeof(*again));
-	size_t at = 0;
-	struct call *call;
-	*count = 0;
-	while ((call = calls_next(&relay->calls, &at))) {
-		if (call->offset >= from)
-			continue;
-		if (again && call->copy) {
-			again[*count] = *call;
-			again[(*count)++].copy = take_ptr(call->copy);
-			calls_remove(&relay->calls, call);
-			at--;
-		} else {
-			(*failed)++;
-			end_call(relay, call, TTRPC_UNAVAILABLE, message);
-			at = 0;
-		}
-	}
-	return again;
-}
-
-static bool front_lives(const struct relay *relay, const struct front *front)
-{
-	for (const struct front *f = relay->fronts; f; f = f->next) {
-		if (f == front)
-			return true;
-	}
-	return false;
-}
-
-void relay_restart(struct relay *relay, const char *message, size_t *replayed, size_t *failed)
-{
-	size_t count, lost = 0;
-	uint64_t from = port_unsent(&relay->back);
-	cleanup(free_ptr) struct call *again = take_sent(relay, from, message, &count, &lost);
-	int sifted = sift_log(relay, from, 0);
-	relay->back.received = relay->back.acked = 0;
-	relay->back.session = false;
-	if (sifted < 0)
-		relay_fail_all(relay, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
-	for (size_t i = 0; i < count; i++) {
-		struct call *old = &again[i];
-		if (!front_lives(relay, old->front)) { /* its front broke over another answer */
-			free(old->copy);
-			continue;
-		}
-		struct call *call = calls_add(&relay->calls, take_id(relay));
-		if (!call) {
-			relay_answer(old->front, old->front_id, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
-			free(old->copy);
-			continue;
-		}
-		uint32_t id = call->id;
-		*call = *old;
-		call->id = id;
-		call->offset = relay->back.out.end;
-		set_stream(call->copy, id);
-		if (port_send(&relay->back, call->copy, call->copy_len) < 0)
-			end_call(relay, call, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
-	}
-	if (!relay->back.full)
-		relay_unblock(relay);
-	if (replayed)
-		*replayed = count;
-	if (failed)
-		*failed = lost;
-}
-
-int relay_resume(struct relay *relay)
-{
-	int result = sift_log(relay, relay->back.out.start, relay->back.out.start);
-	if (!relay->back.full)
-		relay_unblock(relay);
-	return result;
-}
-
-void relay_expire(struct relay *relay, uint64_t now_ns, int32_t code, const char *message)
-{
-	size_t at = 0;
-	struct call *call;
-	while ((call = calls_next(&relay->calls, &at))) {
-		if (call->deadline_ns > now_ns)
-			continue;
-		end_call(relay, call, code, message);
-		at = 0;
-	}
 }
 
 /* ---- life ------------------------------------------------------------------------------------- */

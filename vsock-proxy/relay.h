@@ -59,10 +59,10 @@ struct relay {
 	size_t max_calls;
 	uint32_t next_id;
 	const struct rule_set *rules;
-	bool keep_copies;      /* of requests that may be sent again */
-	uint64_t max_wait_ns;  /* how long a request may wait for the back; 0: as long as it takes */
-	bool fronts_paused;    /* the back is full */
-	uint64_t call_count;   /* calls relayed so far */
+	bool keep_copies;     /* of requests that may be sent again */
+	uint64_t max_wait_ns; /* how long a request may wait for the back; 0: as long as it takes */
+	bool fronts_paused;   /* the back is full */
+	uint64_t call_count;  /* calls relayed so far */
 };
 
 void relay_init(struct relay *relay, struct loop *loop, const struct relay_ops *ops,

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # vsock-proxy: the agent tunnel. agent-proxy is the worker's end, agent-protocol-forwarder the pod VM's; both are
 # the same relay between connections, with other rules.
-vsock_relay := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c listen.c \
-	dial.c isolation.c)
+vsock_relay := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c \
+	relay_recover.c listen.c dial.c isolation.c)
 vsock_proxy := $(addprefix vsock-proxy/,control.c control_open.c tunnel.c tunnel_link.c opener.c rules_proxy.c)
 vsock_forwarder := $(addprefix vsock-proxy/,door.c sessions.c agent_link.c rules_forwarder.c)
 
 $(call program,agent-proxy,vsock-proxy/agent-proxy.c $(vsock_relay) $(vsock_proxy),ttrpc tls proto,libevent_core)
 $(call program,agent-protocol-forwarder,vsock-proxy/forwarder.c $(vsock_relay) $(vsock_forwarder),ttrpc tls proto apf podnetwork,libevent_core)
 
-vsock_core := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c)
+vsock_core := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c relay_recover.c)
 $(call unit_test,session_test,tests/unit/memory_conn.c $(vsock_core),ttrpc tls,libevent_core)
 $(call unit_test,calls_test,vsock-proxy/calls.c,base)
 $(call unit_test,rules_test,$(addprefix vsock-proxy/,rules.c rules_proxy.c rules_forwarder.c splice.c),ttrpc proto)

@@ -39,8 +39,8 @@ static int add_network_namespace(const struct rule_settings *settings, struct bu
 	splice_put_text(&namespace, NAMESPACE_PATH, settings->pod_netns);
 	splice_put_bytes(&field, LINUX_NAMESPACES, namespace.data, namespace.len);
 	*changed = true;
-	return splice_append(payload, (const uint32_t[]){CREATE_CONTAINER_OCI, SPEC_LINUX}, 2, &field,
-		err);
+	return splice_append(payload, (const uint32_t[]){CREATE_CONTAINER_OCI, SPEC_LINUX}, 2,
+		&field, err);
 }
 
 static void make_source(struct ttrpc_bytes source)

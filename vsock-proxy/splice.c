@@ -41,12 +41,14 @@ int splice_next(struct ttrpc_bytes message, size_t *at, struct splice_field *fie
 {
 	if (*at >= message.len)
 		return 0;
-	size_t start = *at, pos = *at;
+	const size_t start = *at;
+	size_t pos = start;
 	uint64_t tag, len = 0;
 	if (!read_varint(message, &pos, &tag) || tag >> 3 == 0 || tag > UINT32_MAX)
 		return malformed(start, err);
-	*field = (struct splice_field){
-		.number = (uint32_t)(tag >> 3), .wire_type = tag & 7, .start = start};
+	*field = (struct splice_field){.number = (uint32_t)(tag >> 3),
+		.wire_type = tag & 7,
+		.start = start};
 	switch (field->wire_type) {
 	case WIRE_VARINT:
 		if (!read_varint(message, &pos, &len))
@@ -115,7 +117,8 @@ int splice_append(struct buf *message, const uint32_t *path, size_t depth, const
 		return message->failed ? error_set(err, ERROR_INTERNAL, "out of memory") : 0;
 	}
 	struct splice_field field;
-	int found = find_last((struct ttrpc_bytes){message->data, message->len}, path[0], &field, err);
+	int found =
+		find_last((struct ttrpc_bytes){message->data, message->len}, path[0], &field, err);
 	if (found < 0)
 		return -1;
 

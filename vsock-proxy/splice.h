@@ -16,10 +16,10 @@
 /* One field as it stands in a message. */
 struct splice_field {
 	uint32_t number;
-	uint8_t wire_type;         /* 0 varint, 1 fixed64, 2 bytes, 5 fixed32 */
-	size_t start, end;         /* tag to last byte, as offsets into the message */
-	struct ttrpc_bytes value;  /* wire type 2: the content */
-	size_t value_start;        /* its offset */
+	uint8_t wire_type;        /* 0 varint, 1 fixed64, 2 bytes, 5 fixed32 */
+	size_t start, end;        /* tag to last byte, as offsets into the message */
+	struct ttrpc_bytes value; /* wire type 2: the content */
+	size_t value_start;       /* its offset */
 };
 
 /*

@@ -15,7 +15,7 @@
 #include "base/bound.h"
 #include "base/fault.h"
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* HealthCheckResponse{status: SERVING} */
 static const uint8_t serving[] = {0x08, 0x01};
@@ -38,7 +38,9 @@ static void refusal(const struct tunnel *t, char *out, size_t size)
 	const struct error *trouble = dialer_trouble(t->dialer, NULL, NULL);
 	snprintf(out, size, "the pod VM at %s has been unreachable for %.0f s: %s", t->address,
 		(double)(clock_ns() - t->down_since_ns) / (double)NS_PER_S,
-		trouble ? error_message(trouble) : t->last_error ? t->last_error : "no answer");
+		trouble         ? error_message(trouble)
+		: t->last_error ? t->last_error
+				: "no answer");
 }
 
 static void grace_over(void *context)
@@ -160,7 +162,8 @@ struct tunnel *tunnel_new(struct loop *loop, const struct tunnel_settings *setti
 	t->loop = loop;
 	t->grave.run = free_tunnel;
 	t->grace_ns = settings->grace_ns;
-	t->rules = (struct rule_set){.rules = proxy_rules, .count = proxy_rule_count,
+	t->rules = (struct rule_set){.rules = proxy_rules,
+		.count = proxy_rule_count,
 		.disabled = settings->rules_disabled};
 	memcpy(t->digest, settings->digest, sizeof(t->digest));
 	relay_init(&t->relay, loop, &tunnel_relay_ops, &t->rules, t);
@@ -221,8 +224,8 @@ void tunnel_look(struct tunnel *t, struct tunnel_view *view)
 		.state = state_names[t->state],
 		.address = t->address,
 		.last_error = t->state == TUNNEL_UP ? ""
-			      : trouble		    ? error_message(trouble)
-			      : t->last_error	    ? t->last_error
+			      : trouble             ? error_message(trouble)
+			      : t->last_error       ? t->last_error
 						    : "",
 		.socket_path = t->socket_path,
 		.ever_up = t->answered,

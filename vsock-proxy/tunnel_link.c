@@ -32,7 +32,10 @@
 #define CHECK_TIMEOUT_NS (5 * NS_PER_S)
 #define CHECK_TIMEOUT_PLAIN_NS (150 * NS_PER_S)
 
-#define SERVICE(text) {(const uint8_t *)(text), sizeof(text) - 1}
+#define SERVICE(text)                                     \
+	{                                                 \
+		(const uint8_t *)(text), sizeof(text) - 1 \
+	}
 
 static int new_session_id(struct tunnel *t)
 {
@@ -125,7 +128,8 @@ static void start_over(struct tunnel *t, const char *why)
 	snprintf(message, sizeof(message), "the connection to the pod VM broke: %s", why);
 	relay_restart(&t->relay, message, &replayed, &failed);
 	if (replayed || failed)
-		log_warn_ctx(&t->log, "%s: %zu calls sent again, %zu failed", why, replayed, failed);
+		log_warn_ctx(&t->log, "%s: %zu calls sent again, %zu failed", why, replayed,
+			failed);
 }
 
 static void attached(struct tunnel *t, const struct ttrpc_response *response)
@@ -169,13 +173,14 @@ void link_greeting(struct relay *relay, const struct ttrpc_header *header, const
 		return;
 	case TTRPC_NOT_FOUND:
 		if (t->has_session && new_session_id(t) == 0) {
-			log_warn_ctx(&t->log, "the forwarder at %s has lost the session", t->address);
+			log_warn_ctx(&t->log, "the forwarder at %s has lost the session",
+				t->address);
 			start_over(t, "the forwarder has lost the session");
 			send_attach(t);
 			return;
 		}
 		break;
-	case TTRPC_UNIMPLEMENTED:   /* Go */
+	case TTRPC_UNIMPLEMENTED:    /* Go */
 	case TTRPC_INVALID_ARGUMENT: /* Rust */
 		start_over(t, "the forwarder keeps no sessions");
 		t->has_session = false;

@@ -30,7 +30,7 @@ struct tunnel {
 	struct rule_set rules;
 	struct dialer *dialer;
 	enum tunnel_state state;
-	bool answered;   /* the agent has answered a Health.Check at least once */
+	bool answered;      /* the agent has answered a Health.Check at least once */
 	bool patience_over; /* down for longer than the grace period: calls are refused */
 	uint64_t grace_ns;
 	struct timer grace;
@@ -38,16 +38,16 @@ struct tunnel {
 
 	/* the connection: tunnel_link.c */
 	uint8_t session_id[SESSION_ID_SIZE];
-	bool has_session;        /* the peer knows session_id */
-	uint32_t attach_stream;  /* of the Attach that is under way */
-	struct timer greeting;   /* bounds it */
-	uint32_t check_id;       /* our own Health.Check, 0: none under way */
+	bool has_session;       /* the peer knows session_id */
+	uint32_t attach_stream; /* of the Attach that is under way */
+	struct timer greeting;  /* bounds it */
+	uint32_t check_id;      /* our own Health.Check, 0: none under way */
 	struct timer check;
-	char *check_trouble;     /* what the last one was answered; owned */
-	char *last_error;        /* owned */
-	bool refused;            /* by the peer's identity: dialling is slow now */
+	char *check_trouble; /* what the last one was answered; owned */
+	char *last_error;    /* owned */
+	bool refused;        /* by the peer's identity: dialling is slow now */
 	uint32_t reconnects;
-	uint64_t first_shim_ns;  /* when a shim connected first; 0: none yet */
+	uint64_t first_shim_ns; /* when a shim connected first; 0: none yet */
 
 	struct opener *openers;
 	struct deferred grave;

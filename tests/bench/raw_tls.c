@@ -27,7 +27,8 @@ static void write_for_ever(int fd, SSL_CTX *context)
 
 static int connected_pair(int fds[2])
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(address);
 	cleanup(close_fd) int listener = socket(AF_INET, SOCK_STREAM, 0);
 	if (bind(listener, (struct sockaddr *)&address, len) < 0 || listen(listener, 1) < 0 ||
@@ -59,7 +60,8 @@ double raw_tls_mb_s(SSL_CTX *server, SSL_CTX *client, const char *server_name, d
 		SSL_set_read_ahead(ssl, 1);
 		if (SSL_connect(ssl) != 1)
 			error_set(err, ERROR_INTERNAL, "raw TLS: handshake failed");
-		uint64_t total = 0, start = clock_ns(), end = start + (uint64_t)(seconds * 1e9), now;
+		uint64_t total = 0, start = clock_ns(), end = start + (uint64_t)(seconds * 1e9),
+			 now;
 		int n;
 		while ((n = SSL_read(ssl, bytes, sizeof(bytes))) > 0 && (now = clock_ns()) < end) {
 			total += (uint64_t)n;

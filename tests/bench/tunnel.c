@@ -12,6 +12,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -57,6 +58,14 @@ struct bench {
 
 static struct bench bench;
 
+static int remove_one(const char *path, const struct stat *st, int what, struct FTW *where)
+{
+	(void)st;
+	(void)what;
+	(void)where;
+	return remove(path);
+}
+
 static void stop_all(void)
 {
 	for (size_t i = 0; i < bench.child_count; i++)
@@ -64,10 +73,7 @@ static void stop_all(void)
 	for (size_t i = 0; i < bench.child_count; i++)
 		waitpid(bench.children[i], NULL, 0);
 	bench.child_count = 0;
-	char command[128];
-	snprintf(command, sizeof(command), "rm -rf %s", bench.folder);
-	if (system(command) != 0)
-		fprintf(stderr, "tunnel-bench: %s stays\n", bench.folder);
+	nftw(bench.folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void die(const char *doing, const struct error *err)
@@ -106,7 +112,8 @@ static void stop(pid_t pid)
 
 static int listen_tcp(int *port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (bind(fd, (struct sockaddr *)&address, len) < 0 || listen(fd, 512) < 0 ||
@@ -127,7 +134,8 @@ static void start_agent(void)
 	struct sockaddr_un address;
 	socket_address(&address, "agent.sock");
 	int unix_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(unix_fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(unix_fd, 16) < 0)
+	if (bind(unix_fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+		listen(unix_fd, 16) < 0)
 		die("agent", NULL);
 	int tcp_fd = listen_tcp(&bench.agent_port);
 	pid_t pid = fork();
@@ -145,8 +153,8 @@ static void start_forwarder(void)
 {
 	cleanup_error err = ERROR_INIT;
 	close(listen_tcp(&bench.forwarder_port));
-	json_t *apf = json_pack("{s:s, s:s, s:s, s:s, s:s}", "pod-name", "bench", "pod-namespace", "bench",
-		"tls-server-cert", bench.server.cert_pem, "tls-server-key",
+	json_t *apf = json_pack("{s:s, s:s, s:s, s:s, s:s}", "pod-name", "bench", "pod-namespace",
+		"bench", "tls-server-cert", bench.server.cert_pem, "tls-server-key",
 		secret_reveal(&bench.server.key_pem), "tls-client-ca", bench.client.cert_pem);
 	char *text = json_dumps(apf, 0);
 	char config[128], program[600], listen_on[40], agent[128];
@@ -158,8 +166,9 @@ static void start_forwarder(void)
 		die("apf.json", &err);
 	free(text);
 	json_decref(apf);
-	start((const char *[]){program, "-config", config, "-listen", listen_on, "-kata-agent-socket", agent,
-		"-skip-pod-network", "-log-level", "error", "-max-connections", "512", NULL});
+	start((const char *[]){program, "-config", config, "-listen", listen_on,
+		"-kata-agent-socket", agent, "-skip-pod-network", "-log-level", "error",
+		"-max-connections", "512", NULL});
 }
 
 static pid_t start_proxy(const char *name, struct ttrpc_client **control)
@@ -167,7 +176,8 @@ static pid_t start_proxy(const char *name, struct ttrpc_client **control)
 	char path[128], program[600];
 	snprintf(path, sizeof(path), "%s/%s", bench.folder, name);
 	snprintf(program, sizeof(program), "%s/agent-proxy", bench.programs);
-	pid_t pid = start((const char *[]){program, "-control-socket", path, "-log-level", "error", NULL});
+	pid_t pid = start(
+		(const char *[]){program, "-control-socket", path, "-log-level", "error", NULL});
 	struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S)};
 	cleanup_error err = ERROR_INIT;
 	while (!(*control = ttrpc_client_connect(path, &bound, &err))) {
@@ -346,8 +356,10 @@ static double measure_bulk(struct client *c, bool reading)
 	return BULK_BYTES / 1e6 / flow(c, &frame, BULK_BYTES / BULK_PIECE, BULK_FLOW);
 }
 
+enum metric { P50, P99, RATE, READ, WRITE, METRICS };
+
 struct numbers {
-	double p50, p99, rate, read, write;
+	double of[METRICS];
 };
 
 static void keep_least(double *best, double value)
@@ -369,11 +381,11 @@ static void measure_round(const char *const sockets[WAYS], struct numbers n[WAYS
 		double p50, p99;
 		client_open(&c, sockets[way]);
 		measure_latency(&c, &p50, &p99);
-		keep_least(&n[way].p50, p50);
-		keep_least(&n[way].p99, p99);
-		keep_most(&n[way].rate, measure_rate(&c));
-		keep_most(&n[way].read, measure_bulk(&c, true));
-		keep_most(&n[way].write, measure_bulk(&c, false));
+		keep_least(&n[way].of[P50], p50);
+		keep_least(&n[way].of[P99], p99);
+		keep_most(&n[way].of[RATE], measure_rate(&c));
+		keep_most(&n[way].of[READ], measure_bulk(&c, true));
+		keep_most(&n[way].of[WRITE], measure_bulk(&c, false));
 		client_close(&c);
 	}
 }
@@ -438,14 +450,17 @@ static void make_certificates(void)
 static double measure_raw_tls(void)
 {
 	cleanup_error err = ERROR_INIT;
-	SSL_CTX *server = tls_server_context(
-		&(struct tls_server_settings){.cert_pem = bench.server.cert_pem,
-			.key_pem = &bench.server.key_pem, .client_ca_pem = bench.client.cert_pem},
-		&err);
-	SSL_CTX *client = tls_client_context(
-		&(struct tls_client_settings){.ca_pem = tls_ca_cert_pem(bench.ca),
-			.cert_pem = bench.client.cert_pem, .key_pem = &bench.client.key_pem},
-		&err);
+	SSL_CTX *server =
+		tls_server_context(&(struct tls_server_settings){.cert_pem = bench.server.cert_pem,
+					   .key_pem = &bench.server.key_pem,
+					   .client_ca_pem = bench.client.cert_pem},
+			&err);
+	SSL_CTX *client =
+		tls_client_context(&(struct tls_client_settings){.ca_pem =
+									 tls_ca_cert_pem(bench.ca),
+					   .cert_pem = bench.client.cert_pem,
+					   .key_pem = &bench.client.key_pem},
+			&err);
 	double result = server && client ? raw_tls_mb_s(server, client, NAME, 0.3, &err) : -1;
 	SSL_CTX_free(server);
 	SSL_CTX_free(client);
@@ -460,12 +475,11 @@ static json_t *rounded(double value)
 	return json_real((double)(int64_t)(value * 10 + 0.5) / 10);
 }
 
-static json_t *by_way(const struct numbers n[WAYS], size_t offset)
+static json_t *by_way(const struct numbers n[WAYS], enum metric metric)
 {
 	json_t *object = json_object();
 	for (int way = 0; way < WAYS; way++)
-		json_object_set_new(object, way_names[way],
-			rounded(*(const double *)((const char *)&n[way] + offset)));
+		json_object_set_new(object, way_names[way], rounded(n[way].of[metric]));
 	return object;
 }
 
@@ -498,15 +512,14 @@ int main(int argc, char **argv)
 		keep_most(&raw, measure_raw_tls());
 		measure_round(sockets, n);
 	}
-	json_t *read = by_way(n, offsetof(struct numbers, read));
-	json_t *written = by_way(n, offsetof(struct numbers, write));
+	json_t *read = by_way(n, READ);
+	json_t *written = by_way(n, WRITE);
 	json_object_set_new(read, "raw_tls", rounded(raw));
 	json_object_set_new(written, "raw_tls", rounded(raw));
 	json_t *result = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:o}}", "rpc_p50_us",
-		by_way(n, offsetof(struct numbers, p50)), "rpc_p99_us",
-		by_way(n, offsetof(struct numbers, p99)), "rpc_per_s",
-		by_way(n, offsetof(struct numbers, rate)), "bulk_read_mb_s", read, "bulk_write_mb_s",
-		written, "rss_kib", "agent_proxy", measure_memory());
+		by_way(n, P50), "rpc_p99_us", by_way(n, P99), "rpc_per_s", by_way(n, RATE),
+		"bulk_read_mb_s", read, "bulk_write_mb_s", written, "rss_kib", "agent_proxy",
+		measure_memory());
 	json_dumpf(result, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 	printf("\n");
 	json_decref(result);

@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	struct rule_set set = {.rules = proxy_rules, .count = proxy_rule_count};
 	if (data[0] & 2) {
-		set = (struct rule_set){.rules = forwarder_rules, .count = forwarder_rule_count,
+		set = (struct rule_set){.rules = forwarder_rules,
+			.count = forwarder_rule_count,
 			.settings = {.pod_netns = "/run/netns/podns"}};
 		for (size_t i = 0; i < forwarder_rule_count; i++) {
 			if (!strcmp(forwarder_rules[i].name, "bind-sources"))
@@ -42,8 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct splice_field field;
 		size_t at = 0;
 		int more;
-		while ((more = splice_next((struct ttrpc_bytes){payload.data, payload.len}, &at, &field,
-				NULL)) > 0)
+		while ((more = splice_next((struct ttrpc_bytes){payload.data, payload.len}, &at,
+				&field, NULL)) > 0)
 			;
 		if (more < 0)
 			abort();

@@ -37,8 +37,9 @@ static bool front_lost(struct relay *relay, struct front *front, const struct er
 	return true; /* kept, as a session is */
 }
 
-static const struct relay_ops ops = {
-	.greeting = greeting, .back_lost = back_lost, .front_lost = front_lost};
+static const struct relay_ops ops = {.greeting = greeting,
+	.back_lost = back_lost,
+	.front_lost = front_lost};
 
 static const struct rule_set rules; /* none */
 

@@ -113,8 +113,9 @@ bool wire_pump(struct wire *wire, struct loop *loop)
 	for (int i = 0; i < 2; i++) {
 		struct wire_end *end = &wire->ends[i];
 		bool readable = end->reads && (end->in.len || wire->broken || other(end)->freed);
-		bool writable = end->writes &&
-				(!wire->capacity || other(end)->in.len < wire->capacity || wire->broken);
+		bool writable =
+			end->writes &&
+			(!wire->capacity || other(end)->in.len < wire->capacity || wire->broken);
 		if (end->freed || !end->conn.ready || (!readable && !writable))
 			continue;
 		end->conn.ready(end->conn.context, readable, writable);

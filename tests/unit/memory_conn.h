@@ -16,7 +16,7 @@ struct wire;
 struct wire_end {
 	struct conn conn;
 	struct wire *wire;
-	struct buf in; /* written by the other end, not read yet */
+	struct buf in;      /* written by the other end, not read yet */
 	bool reads, writes; /* watched for */
 	bool freed;
 	bool closed; /* the other end sees the end of the stream */
@@ -24,10 +24,10 @@ struct wire_end {
 
 struct wire {
 	struct wire_end ends[2];
-	size_t piece;      /* at most so many bytes a call; 0: all */
-	size_t capacity;   /* bytes on their way in one direction; 0: any */
-	bool stutter;      /* every second write is told to come again */
-	size_t cut_after;  /* bytes until the wire breaks; SIZE_MAX: never */
+	size_t piece;     /* at most so many bytes a call; 0: all */
+	size_t capacity;  /* bytes on their way in one direction; 0: any */
+	bool stutter;     /* every second write is told to come again */
+	size_t cut_after; /* bytes until the wire breaks; SIZE_MAX: never */
 	unsigned int writes;
 	bool broken;
 };

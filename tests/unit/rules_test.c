@@ -28,7 +28,8 @@ static struct rule_set proxy_set(void)
 
 static struct rule_set forwarder_set(void)
 {
-	return (struct rule_set){.rules = forwarder_rules, .count = forwarder_rule_count,
+	return (struct rule_set){.rules = forwarder_rules,
+		.count = forwarder_rule_count,
 		.settings = {.pod_netns = "/run/netns/podns"}};
 }
 
@@ -129,7 +130,8 @@ static void test_network_namespace_is_added_and_nothing_else_changes(void **stat
 	cleanup(buf_free) struct buf request = BUF_INIT, out = BUF_INIT;
 	put_create_container(&request, NULL, "/");
 	bool changed;
-	assert_int_equal(apply(forwarder_set(), "CreateContainer", &request, &out, &changed, NULL), 0);
+	assert_int_equal(apply(forwarder_set(), "CreateContainer", &request, &out, &changed, NULL),
+		0);
 	assert_true(changed);
 	static const char added[] = "\x32\x1b\x0a\x07network\x12\x10/run/netns/podns";
 	assert_only_added((struct ttrpc_bytes){request.data, request.len},
@@ -162,8 +164,9 @@ static void test_no_gpu_no_change(void **state)
 		cleanup(buf_free) struct buf request = BUF_INIT, out = BUF_INIT;
 		put_create_container(&request, none[i], "/");
 		bool changed;
-		assert_int_equal(
-			apply(proxy_set(), "CreateContainer", &request, &out, &changed, NULL), 0);
+		assert_int_equal(apply(proxy_set(), "CreateContainer", &request, &out, &changed,
+					 NULL),
+			0);
 		assert_false(changed);
 	}
 }
@@ -174,10 +177,11 @@ static void test_a_request_without_spec_or_linux_gets_both(void **state)
 	cleanup(buf_free) struct buf request = BUF_INIT, out = BUF_INIT;
 	splice_put_text(&request, 1, "c1");
 	bool changed;
-	assert_int_equal(apply(forwarder_set(), "CreateContainer", &request, &out, &changed, NULL), 0);
-	cleanup(message_ptr) Agent__CreateContainerRequest *got =
-		(Agent__CreateContainerRequest *)message_unpack(
-			&agent__create_container_request__descriptor, out.data, out.len, NULL);
+	assert_int_equal(apply(forwarder_set(), "CreateContainer", &request, &out, &changed, NULL),
+		0);
+	cleanup(message_ptr) Agent__CreateContainerRequest *got = (Agent__CreateContainerRequest *)
+		message_unpack(&agent__create_container_request__descriptor, out.data, out.len,
+			NULL);
 	assert_non_null(got);
 	assert_string_equal(got->container_id, "c1");
 	assert_int_equal(got->oci->linux->n_namespaces, 1);
@@ -199,7 +203,8 @@ static void test_dns_is_dropped_and_nothing_else_changes(void **state)
 	put_unknown(&expected, 1);
 	splice_put_text(&expected, 5, "sb1");
 	bool changed;
-	assert_int_equal(apply(forwarder_set(), "CreateSandbox", &request, &out, &changed, NULL), 0);
+	assert_int_equal(apply(forwarder_set(), "CreateSandbox", &request, &out, &changed, NULL),
+		0);
 	assert_true(changed);
 	assert_int_equal(out.len, expected.len);
 	assert_memory_equal(out.data, expected.data, expected.len);
@@ -217,10 +222,14 @@ static void test_missing_sources_of_bind_mounts_are_made(void **state)
 	static const char *const others[] = {"relative", ""};
 	for (size_t i = 0; i < array_size(others) + 2; i++) {
 		cleanup(buf_free) struct buf request = BUF_INIT, out = BUF_INIT;
-		put_create_container(&request, NULL, i == 0 ? source : i == 1 ? file : others[i - 2]);
+		put_create_container(&request, NULL,
+			i == 0   ? source
+			: i == 1 ? file
+				 : others[i - 2]);
 		bool changed;
-		assert_int_equal(
-			apply(forwarder_set(), "CreateContainer", &request, &out, &changed, NULL), 0);
+		assert_int_equal(apply(forwarder_set(), "CreateContainer", &request, &out, &changed,
+					 NULL),
+			0);
 	}
 	struct stat st;
 	assert_int_equal(stat(source, &st), 0);
@@ -244,7 +253,8 @@ static void test_malformed_requests_are_refused(void **state)
 		const char *method, *message;
 	} cases[] = {
 		{"\x32\x7f", 2, "CreateContainer", "CreateContainer: malformed message at byte 0"},
-		{"\x0a\x01x\x32", 4, "CreateContainer", "CreateContainer: malformed message at byte 3"},
+		{"\x0a\x01x\x32", 4, "CreateContainer",
+			"CreateContainer: malformed message at byte 3"},
 		{"\x33", 1, "CreateContainer", "CreateContainer: malformed message at byte 0"},
 		{"\x00\x00", 2, "CreateSandbox", "CreateSandbox: malformed message at byte 0"},
 		{"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11, "CreateSandbox",
@@ -258,8 +268,7 @@ static void test_malformed_requests_are_refused(void **state)
 		cleanup_error err = ERROR_INIT;
 		buf_append(&request, cases[i].bytes, cases[i].len);
 		bool changed;
-		struct rule_set set =
-			i == array_size(cases) - 1 ? proxy_set() : forwarder_set();
+		struct rule_set set = i == array_size(cases) - 1 ? proxy_set() : forwarder_set();
 		assert_int_equal(apply(set, cases[i].method, &request, &out, &changed, &err), -1);
 		assert_string_equal(error_message(&err), cases[i].message);
 		assert_int_equal(err.status, TTRPC_INVALID_ARGUMENT);

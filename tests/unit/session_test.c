@@ -73,8 +73,9 @@ static void send_next(struct side *side)
 	size_t len = size_of(number, scale);
 	uint8_t *frame = malloc(TTRPC_HEADER_SIZE + len);
 	assert_non_null(frame);
-	ttrpc_header_write(frame,
-		&(struct ttrpc_header){.length = (uint32_t)len, .stream = number, .type = TTRPC_DATA});
+	ttrpc_header_write(frame, &(struct ttrpc_header){.length = (uint32_t)len,
+					  .stream = number,
+					  .type = TTRPC_DATA});
 	for (size_t i = TTRPC_HEADER_SIZE; i < TTRPC_HEADER_SIZE + len; i++)
 		frame[i] = (uint8_t)(number + i);
 	assert_int_equal(port_send(&side->port, frame, TTRPC_HEADER_SIZE + len), 0);
@@ -176,8 +177,10 @@ static void test_a_cut_at_every_byte_loses_and_repeats_nothing(void **state)
 	cuts = 0;
 	for (size_t cut = 0; cut < 1200; cut++) {
 		for (int variant = 0; variant < 4; variant++)
-			play(&(struct play){.frames = 20, .piece = variant & 1 ? 3 : 0,
-				.first_cut = cut, .early_acks = variant & 2});
+			play(&(struct play){.frames = 20,
+				.piece = variant & 1 ? 3 : 0,
+				.first_cut = cut,
+				.early_acks = variant & 2});
 	}
 	assert_true(cuts > 4000); /* the cuts did happen */
 }
@@ -187,8 +190,11 @@ static void test_many_random_cuts(void **state)
 	(void)state;
 	scale = 300;
 	for (unsigned int seed = 1; seed <= 150; seed++)
-		play(&(struct play){.frames = 60, .piece = seed % 3 ? 1 + seed * 7 : 0,
-			.first_cut = seed * 13, .stutter = seed % 2, .early_acks = seed % 5 > 1,
+		play(&(struct play){.frames = 60,
+			.piece = seed % 3 ? 1 + seed * 7 : 0,
+			.first_cut = seed * 13,
+			.stutter = seed % 2,
+			.early_acks = seed % 5 > 1,
 			.seed = seed});
 }
 
@@ -197,8 +203,11 @@ static void test_large_frames_and_acknowledgements_in_time(void **state)
 	(void)state;
 	scale = 100000;
 	for (unsigned int seed = 1; seed <= 6; seed++)
-		play(&(struct play){.frames = 30, .piece = 70000, .first_cut = 500000 * seed,
-			.stutter = seed % 2, .seed = seed});
+		play(&(struct play){.frames = 30,
+			.piece = 70000,
+			.first_cut = 500000 * seed,
+			.stutter = seed % 2,
+			.seed = seed});
 	scale = 5;
 }
 
@@ -364,7 +373,8 @@ int main(void)
 		cmocka_unit_test(test_large_frames_and_acknowledgements_in_time),
 		cmocka_unit_test(test_an_idle_session_holds_no_memory),
 		cmocka_unit_test(test_resuming_what_cannot_be_is_refused),
-		cmocka_unit_test(test_an_acknowledgement_of_what_was_never_sent_breaks_the_connection),
+		cmocka_unit_test(
+			test_an_acknowledgement_of_what_was_never_sent_breaks_the_connection),
 		cmocka_unit_test(test_full_and_drained),
 		cmocka_unit_test(test_pausing_keeps_frames_and_loses_none),
 		cmocka_unit_test(test_an_oversized_frame_is_thrown_away),
