@@ -23,7 +23,7 @@ struct link {
 	bool has_mac;
 	int master;    /* bridge or the like; 0: none */
 	int lower;     /* IFLA_LINK: the peer of a veth, the lower device of a macvlan; 0: none */
-	int32_t netns; /* IFLA_LINK_NETNSID: where lower lives or a VXLAN device was made; -1: here */
+	int32_t netns; /* IFLA_LINK_NETNSID: where lower lives, a VXLAN device was made; -1: here */
 	/* kind "vxlan": */
 	uint32_t vni;
 	uint16_t port;

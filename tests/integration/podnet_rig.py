@@ -18,6 +18,7 @@ ip, tc, nft and ss only build what is around the code under test, and look at wh
 import contextlib
 import hashlib
 import ipaddress
+import itertools
 import json
 import os
 import secrets
@@ -111,6 +112,7 @@ class Rig:
     def __init__(self, v4=True, v6=False, underlay_mtu=1500):
         self.prefix = f"ppn-{secrets.token_hex(2)}"
         self.spaces, self.files = [], []
+        self.numbers = itertools.count()  # several threads write
         self.v4, self.v6, self.underlay_mtu = v4, v6, underlay_mtu
         self.switch = self.space("sw")
         self.switch.ip("link add br0 type bridge")
@@ -229,7 +231,7 @@ class Rig:
         return done.stdout
 
     def write(self, network):
-        name = f"/tmp/{self.prefix}-{len(self.files)}.json"
+        name = f"/tmp/{self.prefix}-{next(self.numbers)}.json"
         with open(name, "w") as f:
             json.dump(network, f)
         self.files.append(name)
