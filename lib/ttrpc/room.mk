@@ -4,3 +4,6 @@ $(call library,ttrpc,base proto,libevent_core libevent_pthreads)
 $(call unit_test,frame_test,,ttrpc)
 $(call unit_test,ttrpc_test,,ttrpc)
 $(call fuzz_target,ttrpc_frame,,ttrpc)
+
+# Our half of tests/interop/ttrpc.
+$(call program,ttrpc-echo,tests/tools/ttrpc-echo.c,ttrpc)
