@@ -16,7 +16,7 @@ enum field { CLIENT, SERVER, GATEWAY, NETMASK, HOSTNAME, DEVICE, AUTOCONF, DNS0,
 /* Splits at colons that are not inside brackets; the brackets are dropped. */
 static int split(const char *text, size_t len, char fields[FIELDS][FIELD_SIZE], struct error *err)
 {
-	memset(fields, 0, FIELDS * FIELD_SIZE);
+	memset(fields, 0, FIELDS * sizeof(fields[0]));
 	size_t field = 0, used = 0;
 	bool inside = false;
 	for (size_t i = 0; i < len; i++) {

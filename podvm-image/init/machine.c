@@ -26,7 +26,7 @@
 #include "mounts.h"
 #include "stage.h"
 
-#define CMDLINE_MAX (64 * 1024)
+#define CMDLINE_MAX ((size_t)64 * 1024)
 #define BUSYBOX "/bin/busybox"
 
 /* The scratch disk: where an agent that pulls images unpacks them. */
@@ -59,8 +59,7 @@ static int start_dhcp(struct pod *pod, const char *device, const struct settings
 	return service_start(dhcp, err);
 }
 
-static int set_address(const struct cmdline_network *wanted, const char *device,
-	struct error *err)
+static int set_address(const struct cmdline_network *wanted, const char *device, struct error *err)
 {
 	if (interface_add_address(device, wanted->address, err) < 0)
 		return -1;

@@ -70,8 +70,9 @@ int main(int argc, char **argv)
 	if (parsed < 0 || help)
 		return help_or_failure(help, &err);
 	if (getpid() != 1) {
-		fprintf(stderr, "podvm-init: this is the first process of a pod VM, or of a PID "
-				"namespace with -container (unshare --pid --fork); it is process %d here\n",
+		fprintf(stderr,
+			"podvm-init: this is the first process of a pod VM, or of a PID "
+			"namespace with -container (unshare --pid --fork); it is process %d here\n",
 			(int)getpid());
 		return 2;
 	}

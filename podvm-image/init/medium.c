@@ -28,7 +28,7 @@
 #define FIRMWARE_ENTRY "/sys/firmware/qemu_fw_cfg/by_name/opt/org.peerpod/user-data/raw"
 #define MEDIUM_LABEL "cidata"
 /* No document that is meant as user data comes near it; the reader has its own, lower limit. */
-#define USER_DATA_MAX (4 * 1024 * 1024)
+#define USER_DATA_MAX ((size_t)4 * 1024 * 1024)
 
 /* Where each type keeps its signature and its label (ECMA-119 8.4; ext4 superblock at 1024). */
 static const struct {
@@ -46,7 +46,7 @@ int medium_label(enum medium_type type, const void *head, size_t len, char label
 	const unsigned char *bytes = head;
 	if (len < types[type].label_at + types[type].label_len ||
 		len < types[type].magic_at + types[type].magic_len ||
-		memcmp(bytes + types[type].magic_at, types[type].magic, types[type].magic_len))
+		memcmp(bytes + types[type].magic_at, types[type].magic, types[type].magic_len) != 0)
 		return -1;
 	size_t n = types[type].label_len;
 	memcpy(label, bytes + types[type].label_at, n);
@@ -127,7 +127,8 @@ static int provide_from_firmware(const char *path, struct error *err)
 
 static int event_socket(void)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
+	int fd =
+		socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT);
 	struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = 1};
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		close(fd);

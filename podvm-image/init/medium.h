@@ -25,7 +25,7 @@ int medium_wait_partition(const char *name, uint64_t timeout_ns, char *device, s
 int medium_label(enum medium_type type, const void *head, size_t len, char label[33]);
 
 /* How much of a device medium_label wants to see. */
-#define MEDIUM_HEAD_SIZE (34 * 1024)
+#define MEDIUM_HEAD_SIZE ((size_t)34 * 1024)
 
 /*
  * Makes the user data readable at path (/media/cidata/user-data): from the firmware configuration

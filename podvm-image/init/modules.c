@@ -13,7 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#define LIST_SIZE_MAX (64 * 1024)
+#define LIST_SIZE_MAX ((size_t)64 * 1024)
 #define LIST_COUNT_MAX 512
 
 static const char *const group_names[] = {
@@ -85,7 +85,7 @@ static int parse_line(const char *name, size_t number, char *line, struct module
 	if (list->count == LIST_COUNT_MAX)
 		return error_set(err, ERROR_INVALID, "%s, line %zu: more than %d modules", name,
 			number, LIST_COUNT_MAX);
-	return add(list, (enum modules_group)*group, line, err);
+	return add(list, (enum modules_group) * group, line, err);
 }
 
 int modules_parse(const char *name, const char *text, struct module_list *list, struct error *err)
@@ -106,8 +106,7 @@ int modules_parse(const char *name, const char *text, struct module_list *list, 
 	return 0;
 }
 
-static int load(const char *folder, const struct module *module, size_t *loaded,
-	struct error *err)
+static int load(const char *folder, const struct module *module, size_t *loaded, struct error *err)
 {
 	cleanup(free_ptr) char *path = NULL;
 	if (asprintf(&path, "%s/%s", folder, module->file) < 0) {

@@ -54,11 +54,10 @@ int podns_make(const char *path, struct error *err)
 	if (statfs(path, &there) == 0 && there.f_type == NSFS_MAGIC)
 		return 0;
 
-	char folder[4096];
-	if (strlen(path) >= sizeof(folder))
-		return error_set(err, ERROR_INVALID, "name of the network namespace is too long");
-	strcpy(folder, path);
-	if (dir_make(dirname(folder), 0755, err) < 0)
+	cleanup(free_ptr) char *copy = strdup(path);
+	if (!copy)
+		return error_set(err, ERROR_CAPACITY, "make %s: out of memory", path);
+	if (dir_make(dirname(copy), 0755, err) < 0)
 		return -1;
 	cleanup(close_fd) int target = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0444);
 	if (target < 0)

@@ -69,8 +69,8 @@ static int check_hash(const char *hash, struct error *err)
 			len = 0;
 	}
 	if (len != 64)
-		return error_set(err, ERROR_INVALID, "-root-hash: \"%s\" is not 64 hexadecimal digits",
-			hash);
+		return error_set(err, ERROR_INVALID,
+			"-root-hash: \"%s\" is not 64 hexadecimal digits", hash);
 	return 0;
 }
 
@@ -100,8 +100,8 @@ static int open_verity(const struct settings *settings, const char *data, struct
 	if (result == 0 && verity.status != 0) {
 		char fate[64];
 		service_fate(&verity, fate, sizeof(fate));
-		result = error_set(err, ERROR_DENIED, "veritysetup %s: %s and %s do not match the root hash",
-			fate, data, tree);
+		result = error_set(err, ERROR_DENIED,
+			"veritysetup %s: %s and %s do not match the root hash", fate, data, tree);
 	}
 	service_free(&verity);
 	return result;

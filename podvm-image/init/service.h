@@ -44,7 +44,7 @@ enum service_event {
 	SERVICE_NETWORK, /* podvm-dhcp has said (SIGUSR1) that there is an address */
 	SERVICE_STOP,    /* somebody wants us to end (SIGTERM, SIGINT) */
 	SERVICE_TIMEOUT,
-	SERVICE_FAILED,  /* waiting itself failed */
+	SERVICE_FAILED, /* waiting itself failed */
 };
 
 /*

@@ -23,12 +23,12 @@ const struct option settings_options[] = {
 		AT(modules), OPTION_STRING},
 	{"forwarder-options", NULL, NULL, "more options for agent-protocol-forwarder",
 		AT(forwarder_options), OPTION_STRING},
-	{"root", NULL, NULL, "name of the partition whose /sbin/init takes over (full image)", AT(root),
-		OPTION_STRING},
-	{"root-hash", NULL, NULL, "dm-verity root hash of that partition, in hexadecimal", AT(root_hash),
-		OPTION_STRING},
-	{"log-level", NULL, "info", "least important log lines that are written", AT(log_level), OPTION_ENUM,
-		.choices = levels},
+	{"root", NULL, NULL, "name of the partition whose /sbin/init takes over (full image)",
+		AT(root), OPTION_STRING},
+	{"root-hash", NULL, NULL, "dm-verity root hash of that partition, in hexadecimal",
+		AT(root_hash), OPTION_STRING},
+	{"log-level", NULL, "info", "least important log lines that are written", AT(log_level),
+		OPTION_ENUM, .choices = levels},
 };
 const size_t settings_option_count = array_size(settings_options);
 

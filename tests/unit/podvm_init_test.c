@@ -91,8 +91,9 @@ static void test_bad_ip_on_the_command_line_says_what_is_wrong(void **state)
 static void test_module_list_keeps_order_groups_and_parameters(void **state)
 {
 	(void)state;
-	static const char text[] = "# first\n\n[network]\nvirtio.ko\n  virtio_net.ko \n"
-				   "[media]\r\nscsi_mod.ko  scan=sync max=2 # now\n[pod]\noverlay.ko";
+	static const char text[] =
+		"# first\n\n[network]\nvirtio.ko\n  virtio_net.ko \n"
+		"[media]\r\nscsi_mod.ko  scan=sync max=2 # now\n[pod]\noverlay.ko";
 	static const struct module expected[] = {
 		{MODULES_NETWORK, (char *)"virtio.ko", (char *)""},
 		{MODULES_NETWORK, (char *)"virtio_net.ko", (char *)""},
@@ -147,6 +148,13 @@ static void test_module_list_has_a_limit(void **state)
 	assert_string_equal(error_message(&err), "list, line 514: more than 512 modules");
 }
 
+/* The characters without the NUL, as they stand on a disk. */
+static void put(unsigned char *head, size_t at, const char *text)
+{
+	for (; *text; text++)
+		head[at++] = (unsigned char)*text;
+}
+
 static void test_labels_are_read_from_the_head_of_a_file_system(void **state)
 {
 	(void)state;
@@ -154,8 +162,8 @@ static void test_labels_are_read_from_the_head_of_a_file_system(void **state)
 	assert_non_null(head);
 	char label[33];
 	assert_int_equal(medium_label(MEDIUM_ISO9660, head, MEDIUM_HEAD_SIZE, label), -1);
-	memcpy(head + 32769, "CD001", 5);
-	memcpy(head + 32808, "cidata                          ", 32);
+	put(head, 32769, "CD001");
+	put(head, 32808, "cidata                          ");
 	assert_int_equal(medium_label(MEDIUM_ISO9660, head, MEDIUM_HEAD_SIZE, label), 0);
 	assert_string_equal(label, "cidata");
 	memset(head + 32808, 'x', 32);
@@ -167,7 +175,7 @@ static void test_labels_are_read_from_the_head_of_a_file_system(void **state)
 	assert_int_equal(medium_label(MEDIUM_EXT4, head, MEDIUM_HEAD_SIZE, label), -1);
 	head[1024 + 0x38] = 0x53;
 	head[1024 + 0x39] = 0xef;
-	memcpy(head + 1024 + 0x78, "podvm-scratch", 13);
+	put(head, 1024 + 0x78, "podvm-scratch");
 	assert_int_equal(medium_label(MEDIUM_EXT4, head, MEDIUM_HEAD_SIZE, label), 0);
 	assert_string_equal(label, "podvm-scratch");
 	assert_int_equal(medium_label(MEDIUM_EXT4, head, 1024, label), -1);
@@ -176,7 +184,7 @@ static void test_labels_are_read_from_the_head_of_a_file_system(void **state)
 /* A folder with programs of these names, until remove_folder. */
 static void make_folder(char folder[32], const char *const *names)
 {
-	strcpy(folder, "/tmp/podvm-init-XXXXXX");
+	memcpy(folder, "/tmp/podvm-init-XXXXXX", sizeof("/tmp/podvm-init-XXXXXX"));
 	assert_non_null(mkdtemp(folder));
 	for (; *names; names++) {
 		char path[128];
@@ -211,8 +219,9 @@ static void test_kata_agent_is_preferred_to_mini_agent(void **state)
 		struct settings settings;
 		bool help;
 		cleanup_error err = ERROR_INIT;
-		assert_int_equal(
-			settings_parse((int)array_size(argv), argv, &settings, &help, &err), 0);
+		assert_int_equal(settings_parse((int)array_size(argv), argv, &settings, &help,
+					 &err),
+			0);
 		snprintf(expected, sizeof(expected), "%s/%s", folder, both[i]);
 		assert_string_equal(settings.agent, expected);
 		assert_true(settings.container);
@@ -228,8 +237,9 @@ static void test_a_missing_agent_is_told_with_the_folder(void **state)
 	static const struct {
 		const char *option, *message;
 	} cases[] = {
-		{"-bin-dir=/nowhere", "no agent: neither kata-agent nor mini-agent is in /nowhere; give one "
-				      "with -agent"},
+		{"-bin-dir=/nowhere",
+			"no agent: neither kata-agent nor mini-agent is in /nowhere; give one "
+			"with -agent"},
 		{"-agent=/nowhere/agent", "-agent: no program at /nowhere/agent"},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
@@ -271,7 +281,8 @@ static void test_each_agent_gets_its_own_options(void **state)
 		cleanup_error err = ERROR_INIT;
 		assert_int_equal(pod_init(&pod, &settings, &err), 0);
 		check_command(&pod.services[POD_AGENT], cases[i].command);
-		check_command(&pod.services[POD_USER_DATA], "/bin/process-user-data provision-files");
+		check_command(&pod.services[POD_USER_DATA],
+			"/bin/process-user-data provision-files");
 		check_command(&pod.services[POD_FORWARDER],
 			"/bin/agent-protocol-forwarder -pod-namespace /run/netns/podns "
 			"-kata-agent-socket /run/kata-containers/agent.sock -listen 0.0.0.0:1");
@@ -297,10 +308,11 @@ static void test_too_many_arguments_are_refused(void **state)
 	(void)state;
 	struct service service = {.name = "chatty"};
 	cleanup_error err = ERROR_INIT;
-	assert_int_equal(service_add_words(&service,
-				 "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 "
-				 "28 29 30 31",
-				 &err),
+	assert_int_equal(
+		service_add_words(&service,
+			"1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 "
+			"28 29 30 31",
+			&err),
 		0);
 	assert_int_equal(service_add(&service, "32", &err), -1);
 	assert_string_equal(error_message(&err), "chatty: more than 31 arguments");
