@@ -24,10 +24,7 @@ static const char *const group_names[] = {
 
 void modules_free(struct module_list *list)
 {
-	for (size_t i = 0; i < list->count; i++) {
-		free(list->modules[i].file);
-		free(list->modules[i].parameters);
-	}
+	free(list->text);
 	free(list->modules);
 	*list = (struct module_list){0};
 }
@@ -57,10 +54,7 @@ static int add(struct module_list *list, enum modules_group group, char *line, s
 	if (!grown)
 		return error_set(err, ERROR_CAPACITY, "module list: out of memory");
 	list->modules = grown;
-	struct module *module = &list->modules[list->count++];
-	*module = (struct module){group, strdup(line), strdup(parameters)};
-	if (!module->file || !module->parameters)
-		return error_set(err, ERROR_CAPACITY, "module list: out of memory");
+	list->modules[list->count++] = (struct module){group, line, parameters};
 	return 0;
 }
 
@@ -90,13 +84,12 @@ static int parse_line(const char *name, size_t number, char *line, struct module
 
 int modules_parse(const char *name, const char *text, struct module_list *list, struct error *err)
 {
-	*list = (struct module_list){0};
-	cleanup(free_ptr) char *copy = strdup(text);
-	if (!copy)
+	*list = (struct module_list){.text = strdup(text)};
+	if (!list->text)
 		return error_set(err, ERROR_CAPACITY, "%s: out of memory", name);
 	int group = -1;
 	size_t number = 0;
-	char *rest = copy;
+	char *rest = list->text;
 	for (char *line; (line = strsep(&rest, "\n"));) {
 		if (parse_line(name, ++number, line, list, &group, err) < 0) {
 			modules_free(list);

@@ -19,11 +19,12 @@ enum modules_group { MODULES_NETWORK, MODULES_MEDIUM, MODULES_POD };
 
 struct module {
 	enum modules_group group;
-	char *file;       /* owned */
-	char *parameters; /* owned, "" where there are none */
+	const char *file;       /* in the list's text */
+	const char *parameters; /* likewise; "" where there are none */
 };
 
 struct module_list {
+	char *text; /* owned */
 	struct module *modules;
 	size_t count;
 };

@@ -95,10 +95,10 @@ static void test_module_list_keeps_order_groups_and_parameters(void **state)
 		"# first\n\n[network]\nvirtio.ko\n  virtio_net.ko \n"
 		"[media]\r\nscsi_mod.ko  scan=sync max=2 # now\n[pod]\noverlay.ko";
 	static const struct module expected[] = {
-		{MODULES_NETWORK, (char *)"virtio.ko", (char *)""},
-		{MODULES_NETWORK, (char *)"virtio_net.ko", (char *)""},
-		{MODULES_MEDIUM, (char *)"scsi_mod.ko", (char *)"scan=sync max=2"},
-		{MODULES_POD, (char *)"overlay.ko", (char *)""},
+		{MODULES_NETWORK, "virtio.ko", ""},
+		{MODULES_NETWORK, "virtio_net.ko", ""},
+		{MODULES_MEDIUM, "scsi_mod.ko", "scan=sync max=2"},
+		{MODULES_POD, "overlay.ko", ""},
 	};
 	cleanup(modules_free) struct module_list list = {0};
 	cleanup_error err = ERROR_INIT;
