@@ -21,6 +21,8 @@
 /* Kubernetes: a pod's name is a DNS subdomain, a namespace a DNS label. */
 #define POD_NAME_MAX 253
 #define POD_NAMESPACE_MAX 63
+/* 36 characters where it is a UUID, 32 for the kubelet's own static pods. */
+#define POD_UID_MAX 64
 /* containerd's and CRI-O's ids have 64 characters. */
 #define SANDBOX_ID_MAX 128
 #define VCPUS_MAX 4096
@@ -217,9 +219,9 @@ static int take_apart_name(struct pod_request *request, struct error *err)
 			"annotations " POD_NAME_KEY " and " POD_NAMESPACE_KEY
 			" differ on the namespace: \"%s\" and \"%s\"",
 			parts[2], request->pod_namespace);
-	if (put_text(parts[2], &request->pod_namespace, err) < 0 ||
-		put_text(parts[3], &request->pod_uid, err) < 0)
-		return -1;
+	if (read_namespace(parts[2], &request->pod_namespace, err) < 0 ||
+		read_text(parts[3], POD_UID_MAX, ALPHANUMERIC "-", &request->pod_uid, err) < 0)
+		return error_prefix(err, "annotation " POD_NAME_KEY);
 	return put_text(parts[1], &request->pod, err);
 }
 

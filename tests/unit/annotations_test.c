@@ -157,6 +157,8 @@ static void test_what_is_wrong_is_refused_with_the_annotation_named(void **state
 		{NAME, "k8s_web_other_u1_0",
 			"annotations " NAME " and " NAMESPACE
 			" differ on the namespace: \"other\" and \"shop\""},
+		{NAME, "k8s_web_shop_u.1_0",
+			"annotation " NAME ": character 2 (byte 0x2e) is not allowed"},
 		{NAMESPACE, "", "annotation " NAMESPACE ": is missing or empty"},
 		{NAMESPACE, long_text,
 			"annotation " NAMESPACE ": 200 characters are more than the limit of 63"},
