@@ -23,6 +23,7 @@ struct call {
 	uint8_t *copy;        /* its request frame, where it may be sent again; owned */
 	uint32_t copy_len;
 	bool streaming; /* data frames belong to it */
+	bool check;     /* a Health.Check */
 };
 
 struct calls {

@@ -143,6 +143,7 @@ static void opened(void *context, struct tunnel *tunnel, bool resumable, const s
 	struct control *c = peer->control;
 	uint32_t stream = p->stream;
 	pending_end(p);
+	fault_point("proxy-opened");
 	if (!err) {
 		answer_open(peer, stream, resumable);
 		return;

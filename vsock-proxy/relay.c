@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/bound.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "vsock-proxy/splice.h"
 
@@ -233,6 +234,7 @@ static void forward(struct front *front, const struct ttrpc_header *header,
 	call->deadline_ns = relay->back.conn ? DEADLINE_NEVER : waiting_deadline(relay, request);
 	if (relay->keep_copies && !call->streaming && len <= COPY_MAX &&
 		method_repeatable(request)) {
+		call->check = request_is(request, "grpc.Health", "Check");
 		call->copy = malloc(len); /* without it the call cannot be repeated, no more */
 		if (call->copy) {
 			memcpy(call->copy, frame, len);
@@ -245,6 +247,7 @@ static void forward(struct front *front, const struct ttrpc_header *header,
 		return;
 	}
 	relay->call_count++;
+	fault_point("relay-forwarded");
 	back_is_full(relay);
 }
 

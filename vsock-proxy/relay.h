@@ -100,6 +100,9 @@ int relay_resume(struct relay *relay);
 /* Answers all calls with this status and forgets them. */
 void relay_fail_all(struct relay *relay, int32_t code, const char *message);
 
+/* Answers the Health.Check calls under way with this payload. */
+void relay_answer_checks(struct relay *relay, const void *payload, size_t len);
+
 /* Answers calls that have waited longer than they may for a back that is not there. */
 void relay_expire(struct relay *relay, uint64_t now_ns, int32_t code, const char *message);
 

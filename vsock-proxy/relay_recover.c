@@ -150,6 +150,21 @@ int relay_resume(struct relay *relay)
 	return result;
 }
 
+void relay_answer_checks(struct relay *relay, const void *payload, size_t len)
+{
+	size_t at = 0;
+	struct call *call;
+	while ((call = calls_next(&relay->calls, &at))) {
+		if (!call->check || !call->front)
+			continue;
+		struct front *front = call->front;
+		uint32_t front_id = call->front_id;
+		calls_remove(&relay->calls, call);
+		relay_answer_payload(front, front_id, payload, len);
+		at = 0;
+	}
+}
+
 void relay_expire(struct relay *relay, uint64_t now_ns, int32_t code, const char *message)
 {
 	size_t at = 0;

@@ -87,6 +87,11 @@ void tunnel_went_down(struct tunnel *t, const char *why)
 	log_warn_ctx(&t->log, "tunnel to %s broke: %s; dialling again", t->address, why);
 	t->state = TUNNEL_DOWN;
 	start_grace(t);
+	/*
+	 * A dead peer is noticed after 20 s, and the shim waits 30 s for a Check: what is left is too little
+	 * to wait for the tunnel.
+	 */
+	relay_answer_checks(&t->relay, serving, sizeof(serving));
 }
 
 static bool down_request(struct relay *relay, struct front *front,

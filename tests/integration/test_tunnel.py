@@ -370,6 +370,21 @@ def test_check_is_answered_during_the_grace_period(rig):
     assert rig.agent.seen("Echo") == [b"late"]
 
 
+def test_check_under_way_is_answered_when_the_tunnel_breaks(rig):
+    hangs = threading.Event()
+
+    def check(payload, context):
+        hangs.wait(20)
+        return SERVING
+
+    rig.agent.server.services["grpc.Health"]["Check"] = check
+    pending = rig.shim().start(*CHECK)
+    wait_for(lambda: rig.agent.server.requests.count(("grpc.Health", "Check")) == 2, "Check at the agent")
+    rig.wire.block()
+    assert pending.result(5) == SERVING
+    hangs.set()
+
+
 def test_calls_fail_after_the_grace_period(tmp_path, certificates):
     with Rig(tmp_path, certificates, grace="300ms") as rig:
         rig.start_forwarder()
@@ -718,6 +733,24 @@ def test_killed_proxy_comes_back_on_the_same_socket(rig):
     assert rig.open().resumable
     assert rig.shim().call(AGENT, "Echo", b"again", timeout=5) == b"again"
     assert len(rig.agent.server.connections) == 1, "the agent's connection was made anew"
+
+
+@pytest.mark.parametrize("fault", ["proxy-tunnel-open", "proxy-link-up", "proxy-opened", "relay-forwarded"])
+def test_killed_proxy_at_every_step(tmp_path, certificates, fault):
+    if not paths_sanitized():
+        pytest.skip("fault points are in builds with SAN=address only")
+    with Rig(tmp_path, certificates) as rig:
+        rig.start_forwarder()
+        rig.proxy.stop()
+        rig.control_client.close()
+        rig.start_proxy(env={"PEERPOD_FAULT": fault})
+        with pytest.raises(ttrpc.Closed):
+            rig.open()
+            rig.shim().call(AGENT, "Echo", b"x", timeout=5)
+        assert rig.proxy.popen.wait(5) == -signal.SIGKILL
+        rig.start_proxy()
+        assert rig.open().resumable
+        assert rig.shim().call(AGENT, "Echo", b"again", timeout=5) == b"again"
 
 
 def test_restore_does_not_wait(bare):

@@ -305,11 +305,11 @@ class Rig:
         wait_for(lambda: "listening" in self.forwarder.text() or self.forwarder.popen.poll() is not None, "forwarder")
         return self.forwarder
 
-    def start_proxy(self):
+    def start_proxy(self, **kwargs):
         self.proxy = Process(
             [paths.program("agent-proxy"), "-control-socket", self.control_path, "-grace", self.grace],
-            self.folder / "proxy.log",
-        )
+            self.folder / "proxy.log", **kwargs,
+        )  # fmt: skip
         self.control_client = ttrpc.Client(
             ttrpc.wait_for_socket(str(self.control_path), alive=lambda: self.proxy.popen.poll() is None)
         )
