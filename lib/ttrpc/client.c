@@ -2,10 +2,10 @@
 /*
  * client.c - one connection of the client
  *
- * A thread polls the socket, hands frames to the inboxes of the calls they belong to, and writes what
- * callers could not write at once. Ids are given and frames sent under one lock, because a Go server
- * wants to see ids increase. What comes for a stream that nobody waits for (any more) is dropped.
- * The connection lives until ttrpc_client_free and until the last call has returned.
+ * A thread polls the socket, hands frames to the inboxes of the calls they belong to, and writes
+ * what callers could not write at once. Ids are given and frames sent under one lock, because a Go
+ * server wants to see ids increase. What comes for a stream that nobody waits for (any more) is
+ * dropped. The connection lives until ttrpc_client_free and until the last call has returned.
  */
 #include "ttrpc/client_private.h"
 
@@ -132,7 +132,9 @@ static void *read_frames(void *context)
 		}
 		if (fds[0].revents & POLLOUT)
 			open = outbox_flush(&client->outbox) >= 0;
-		/* A hang-up is reported even while the reading is held up: then the rest is read. */
+		/*
+		 * A hang-up is reported even while the reading is held up: then the rest is read.
+		 */
 		if (open && (fds[0].revents & (POLLIN | POLLHUP | POLLERR)))
 			open = read_some(client, reader);
 	}

@@ -98,7 +98,8 @@ int ttrpc_client_call(struct ttrpc_client *client, const char *service, const ch
 {
 	struct bound none = BOUND_NONE;
 	client_ref(client);
-	int result = call_unary(client, service, method, payload, len, reply, bound ? bound : &none, err);
+	int result = call_unary(client, service, method, payload, len, reply, bound ? bound : &none,
+		err);
 	client_unref(client);
 	return result;
 }
@@ -151,7 +152,8 @@ struct ttrpc_stream *ttrpc_stream_open(struct ttrpc_client *client, const char *
 		.bound = *bound,
 		.sending = client_sends,
 	};
-	if (!stream->call || client_start(client, stream->call, &frame, bound, name.text, err) < 0) {
+	if (!stream->call ||
+		client_start(client, stream->call, &frame, bound, name.text, err) < 0) {
 		ttrpc_stream_free(stream);
 		return NULL;
 	}

@@ -18,8 +18,8 @@ struct pending {
 struct pending *client_pending_new(struct ttrpc_client *client, struct error *err);
 
 /*
- * Gives the frame (whose header says stream 0) the next stream id and sends it; from then on what the
- * peer sends for it arrives in pending's inbox.
+ * Gives the frame (whose header says stream 0) the next stream id and sends it; from then on what
+ * the peer sends for it arrives in pending's inbox.
  */
 int client_start(struct ttrpc_client *client, struct pending *pending, struct buf *frame,
 	const struct bound *bound, const char *what, struct error *err);

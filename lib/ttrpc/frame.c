@@ -7,7 +7,13 @@
 #include "ttrpc/wire.h"
 
 /* Field numbers of the envelope's messages. */
-enum { REQUEST_SERVICE = 1, REQUEST_METHOD = 2, REQUEST_PAYLOAD = 3, REQUEST_TIMEOUT = 4, REQUEST_METADATA = 5 };
+enum {
+	REQUEST_SERVICE = 1,
+	REQUEST_METHOD = 2,
+	REQUEST_PAYLOAD = 3,
+	REQUEST_TIMEOUT = 4,
+	REQUEST_METADATA = 5
+};
 enum { RESPONSE_STATUS = 1, RESPONSE_PAYLOAD = 2 };
 enum { STATUS_CODE = 1, STATUS_MESSAGE = 2 };
 
@@ -51,8 +57,8 @@ bool ttrpc_bytes_equal(struct ttrpc_bytes bytes, const char *text)
 int ttrpc_too_large(size_t length, struct error *err)
 {
 	/* The text that both existing libraries use, word for word. */
-	error_set(err, ERROR_INVALID, "message length %zu exceed maximum message size of %u", length,
-		TTRPC_DATA_MAX);
+	error_set(err, ERROR_INVALID, "message length %zu exceed maximum message size of %u",
+		length, TTRPC_DATA_MAX);
 	if (err)
 		err->status = TTRPC_RESOURCE_EXHAUSTED;
 	return -1;
@@ -73,7 +79,9 @@ int ttrpc_request_read(const uint8_t *data, size_t len, struct ttrpc_request *re
 	bool scattered = false;
 	int more;
 	while ((more = wire_next(&reader, &field, err)) > 0) {
-		/* A field of another wire type than ours is an unknown field, as protobuf has it. */
+		/*
+		 * A field of another wire type than ours is an unknown field, as protobuf has it.
+		 */
 		if (field.type == WIRE_VARINT && field.number == REQUEST_TIMEOUT)
 			request->timeout_ns = (int64_t)field.value;
 		if (field.type != WIRE_BYTES)
@@ -134,8 +142,8 @@ int ttrpc_request_write(struct buf *out, uint32_t stream, uint8_t flags,
 {
 	uint64_t timeout = (uint64_t)request->timeout_ns;
 	size_t length = bytes_size(request->service) + bytes_size(request->method) +
-			bytes_size(request->payload) + (timeout ? 1 + wire_varint_size(timeout) : 0) +
-			request->metadata.len;
+			bytes_size(request->payload) +
+			(timeout ? 1 + wire_varint_size(timeout) : 0) + request->metadata.len;
 	if (length > TTRPC_DATA_MAX)
 		return ttrpc_too_large(length, err);
 	put_header(out, length, stream, TTRPC_REQUEST, flags);
@@ -205,8 +213,8 @@ int ttrpc_response_write(struct buf *out, uint32_t stream, const struct ttrpc_re
 	return appended(out, err);
 }
 
-int ttrpc_data_write(struct buf *out, uint32_t stream, uint8_t flags, const void *message, size_t len,
-	struct error *err)
+int ttrpc_data_write(struct buf *out, uint32_t stream, uint8_t flags, const void *message,
+	size_t len, struct error *err)
 {
 	if (len > TTRPC_DATA_MAX)
 		return ttrpc_too_large(len, err);

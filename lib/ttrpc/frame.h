@@ -25,9 +25,10 @@ enum ttrpc_type { TTRPC_REQUEST = 1, TTRPC_RESPONSE = 2, TTRPC_DATA = 3 };
 #define TTRPC_FLAG_NO_DATA 0x04u       /* data frame: carries no message */
 
 struct ttrpc_header {
-	uint32_t length; /* of the data that follows; may exceed TTRPC_DATA_MAX: the reader decides */
+	uint32_t
+		length; /* of the data that follows; may exceed TTRPC_DATA_MAX: the reader decides */
 	uint32_t stream;
-	uint8_t type;  /* enum ttrpc_type; others are possible on the wire */
+	uint8_t type; /* enum ttrpc_type; others are possible on the wire */
 	uint8_t flags;
 };
 
@@ -45,15 +46,18 @@ bool ttrpc_bytes_equal(struct ttrpc_bytes bytes, const char *text);
 /* A request envelope, as views into the frame's data. Absent fields are empty. */
 struct ttrpc_request {
 	struct ttrpc_bytes service, method, payload;
-	int64_t timeout_ns;          /* 0: none; negative: expired before it was sent */
-	struct ttrpc_bytes metadata; /* all metadata fields, tags included, if contiguous; else empty */
+	int64_t timeout_ns; /* 0: none; negative: expired before it was sent */
+	struct ttrpc_bytes
+		metadata; /* all metadata fields, tags included, if contiguous; else empty */
 };
 
 /* -1 (ERROR_INVALID, with the offset) for what is not a request envelope. Last field wins. */
 int ttrpc_request_read(const uint8_t *data, size_t len, struct ttrpc_request *request,
 	struct error *err);
 
-/* Appends a whole request frame (header and envelope). -1: larger than TTRPC_DATA_MAX, or memory. */
+/*
+ * Appends a whole request frame (header and envelope). -1: larger than TTRPC_DATA_MAX, or memory.
+ */
 int ttrpc_request_write(struct buf *out, uint32_t stream, uint8_t flags,
 	const struct ttrpc_request *request, struct error *err);
 
@@ -70,10 +74,12 @@ int ttrpc_response_write(struct buf *out, uint32_t stream, const struct ttrpc_re
 	struct error *err);
 
 /* Appends a whole data frame. */
-int ttrpc_data_write(struct buf *out, uint32_t stream, uint8_t flags, const void *message, size_t len,
-	struct error *err);
+int ttrpc_data_write(struct buf *out, uint32_t stream, uint8_t flags, const void *message,
+	size_t len, struct error *err);
 
-/* The refusal of data larger than TTRPC_DATA_MAX: status 8 and the text all peers use. Returns -1. */
+/*
+ * The refusal of data larger than TTRPC_DATA_MAX: status 8 and the text all peers use. Returns -1.
+ */
 int ttrpc_too_large(size_t length, struct error *err);
 
 /* gRPC status codes. */

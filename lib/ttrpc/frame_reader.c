@@ -17,7 +17,8 @@ void frame_reader_free(struct frame_reader *reader)
 
 uint8_t *frame_reader_space(struct frame_reader *r, size_t *len)
 {
-	if (r->state == READER_DATA && !r->oversized && r->start == r->end && r->left >= DIRECT_MIN) {
+	if (r->state == READER_DATA && !r->oversized && r->start == r->end &&
+		r->left >= DIRECT_MIN) {
 		*len = r->left < DIRECT_STEP ? r->left : DIRECT_STEP;
 		uint8_t *at = buf_reserve(&r->data, *len);
 		r->direct = at != NULL;

@@ -2,10 +2,10 @@
 /*
  * frame_reader.h - bytes as they come in, frames out
  *
- * Does no I/O: the owner asks where bytes may go (frame_reader_space), puts some there, says how many
- * (frame_reader_added) and takes frames until there are no more (frame_reader_next). Any fragmentation
- * is fine. Memory grows with what has arrived, never with what a header claims; data over the limit is
- * passed over and the frame is handed out marked oversized, without data.
+ * Does no I/O: the owner asks where bytes may go (frame_reader_space), puts some there, says how
+ * many (frame_reader_added) and takes frames until there are no more (frame_reader_next). Any
+ * fragmentation is fine. Memory grows with what has arrived, never with what a header claims; data
+ * over the limit is passed over and the frame is handed out marked oversized, without data.
  */
 #ifndef PEERPOD_TTRPC_FRAME_READER_H
 #define PEERPOD_TTRPC_FRAME_READER_H
@@ -31,7 +31,10 @@ struct frame_reader {
 /* Zeroed memory is a new reader. */
 void frame_reader_free(struct frame_reader *reader);
 
-/* Room for bytes from the wire: at least 1. Call only when frame_reader_next has returned 0. NULL: no memory. */
+/*
+ * Room for bytes from the wire: at least 1. Call only when frame_reader_next has returned 0. NULL:
+ * no memory.
+ */
 uint8_t *frame_reader_space(struct frame_reader *reader, size_t *len);
 void frame_reader_added(struct frame_reader *reader, size_t len);
 

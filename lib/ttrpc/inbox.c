@@ -52,7 +52,8 @@ void inbox_reset(struct inbox *box)
 	pthread_mutex_unlock(&box->lock);
 }
 
-size_t inbox_put(struct inbox *box, const struct ttrpc_header *header, bool oversized, struct buf *data)
+size_t inbox_put(struct inbox *box, const struct ttrpc_header *header, bool oversized,
+	struct buf *data)
 {
 	struct inbox_frame *frame = malloc(sizeof(*frame));
 	pthread_mutex_lock(&box->lock);
@@ -65,8 +66,9 @@ size_t inbox_put(struct inbox *box, const struct ttrpc_header *header, bool over
 		buf_free(data);
 		free(frame);
 	} else {
-		*frame = (struct inbox_frame){
-			.header = *header, .oversized = oversized, .data = *data};
+		*frame = (struct inbox_frame){.header = *header,
+			.oversized = oversized,
+			.data = *data};
 		*data = BUF_INIT;
 		*box->tail = frame;
 		box->tail = &frame->next;

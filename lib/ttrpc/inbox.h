@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * inbox.h - the frames of one stream, from the thread that reads the connection to the one that waits
+ * inbox.h - the frames of one stream, from the thread that reads the connection to the one that
+ * waits
  */
 #ifndef PEERPOD_TTRPC_INBOX_H
 #define PEERPOD_TTRPC_INBOX_H
@@ -34,7 +35,8 @@ void inbox_free(struct inbox *box);
 void inbox_reset(struct inbox *box);
 
 /* Takes the frame's data over. Returns the bytes that are unread now. */
-size_t inbox_put(struct inbox *box, const struct ttrpc_header *header, bool oversized, struct buf *data);
+size_t inbox_put(struct inbox *box, const struct ttrpc_header *header, bool oversized,
+	struct buf *data);
 
 /* Nothing more will come. */
 void inbox_close(struct inbox *box);

@@ -2,8 +2,8 @@
 /*
  * message.c - see message.h
  *
- * A few bytes on the wire can stand for many in memory (a list of empty strings grows twentyfold), so
- * unpacking has a budget.
+ * A few bytes on the wire can stand for many in memory (a list of empty strings grows twentyfold),
+ * so unpacking has a budget.
  */
 #include "ttrpc/message.h"
 
@@ -45,8 +45,8 @@ int message_pack(const ProtobufCMessage *message, struct buf *out, struct error 
 	return 0;
 }
 
-ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *type, const void *data, size_t len,
-	struct error *err)
+ProtobufCMessage *message_unpack(const ProtobufCMessageDescriptor *type, const void *data,
+	size_t len, struct error *err)
 {
 	struct budget budget = {.left = UNPACK_BUDGET};
 	ProtobufCAllocator allocator = {budget_alloc, budget_free, &budget};

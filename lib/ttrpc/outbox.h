@@ -2,9 +2,9 @@
 /*
  * outbox.h - frames on their way to a socket that many threads send on
  *
- * Whoever sends writes what the socket takes at once; the rest waits and is written by the thread that
- * owns the socket's events. So no sender ever blocks in a write, and a sender that gives up never
- * leaves half a frame. Before making more, senders wait for room.
+ * Whoever sends writes what the socket takes at once; the rest waits and is written by the thread
+ * that owns the socket's events. So no sender ever blocks in a write, and a sender that gives up
+ * never leaves half a frame. Before making more, senders wait for room.
  */
 #ifndef PEERPOD_TTRPC_OUTBOX_H
 #define PEERPOD_TTRPC_OUTBOX_H
@@ -20,10 +20,10 @@
 struct outbox {
 	pthread_mutex_t lock;
 	struct buf pending;
-	size_t sent;      /* of pending */
-	int fd;           /* not owned; -1 once closed */
-	int room_fd;      /* eventfd, readable while there is room or when closed; owned */
-	atomic_bool full; /* no room */
+	size_t sent;       /* of pending */
+	int fd;            /* not owned; -1 once closed */
+	int room_fd;       /* eventfd, readable while there is room or when closed; owned */
+	atomic_bool full;  /* no room */
 	atomic_bool waits; /* pending holds unsent bytes */
 	void (*want_write)(void *context); /* some bytes wait; called with the lock held */
 	void *context;

@@ -2,10 +2,10 @@
 /*
  * server.c - listening and the loop
  *
- * One thread runs a libevent loop that owns the listener and every connection's events. Other threads
- * never touch an event: they put a connection on the attention list and wake the loop with an eventfd.
- * Stopping has two phases: draining (no new connections and requests, calls are cancelled, replies still go
- * out) until the last handler has returned, then ending.
+ * One thread runs a libevent loop that owns the listener and every connection's events. Other
+ * threads never touch an event: they put a connection on the attention list and wake the loop with
+ * an eventfd. Stopping has two phases: draining (no new connections and requests, calls are
+ * cancelled, replies still go out) until the last handler has returned, then ending.
  */
 #include "ttrpc/server_private.h"
 
@@ -157,10 +157,11 @@ static int prepare(struct ttrpc_server *server, struct error *err)
 	server->accept_event = event_new(server->base, server->listen_fd, EV_READ | EV_PERSIST,
 		on_acceptable, server);
 	server->retry_event = event_new(server->base, -1, 0, on_accept_retry, server);
-	server->wake_event = event_new(server->base, server->wake_fd, EV_READ | EV_PERSIST, on_wake,
-		server);
+	server->wake_event =
+		event_new(server->base, server->wake_fd, EV_READ | EV_PERSIST, on_wake, server);
 	if (!server->accept_event || !server->retry_event || !server->wake_event ||
-		event_add(server->accept_event, NULL) < 0 || event_add(server->wake_event, NULL) < 0)
+		event_add(server->accept_event, NULL) < 0 ||
+		event_add(server->wake_event, NULL) < 0)
 		return error_set(err, ERROR_CAPACITY, "ttrpc server: no events");
 	/* Signals are for the program's own threads. */
 	sigset_t all, before;

@@ -2,17 +2,18 @@
 /*
  * server.h - a ttrpc server for control planes
  *
- * One thread (libevent) accepts, reads and writes frames; every call runs on a thread of its own, as
- * straight-line code that may block. Replies may leave in any order. When the connection closes, the
- * calls of it are cancelled (call->bound.cancel fires); what a handler must finish all the same it does with a
- * bound of its own. A reply to a connection that is gone is dropped.
+ * One thread (libevent) accepts, reads and writes frames; every call runs on a thread of its own,
+ * as straight-line code that may block. Replies may leave in any order. When the connection closes,
+ * the calls of it are cancelled (call->bound.cancel fires); what a handler must finish all the same
+ * it does with a bound of its own. A reply to a connection that is gone is dropped.
  *
- * Spec points kept: stream ids need not increase (an even one is refused, one in use too), frames over
- * 4 MiB are discarded and answered with code 8, unknown services and methods with 12, any number of
- * calls of one connection run at once. A negative timeout has passed before the call began.
+ * Spec points kept: stream ids need not increase (an even one is refused, one in use too), frames
+ * over 4 MiB are discarded and answered with code 8, unknown services and methods with 12, any
+ * number of calls of one connection run at once. A negative timeout has passed before the call
+ * began.
  *
- * Memory is bounded: a connection whose running calls hold more than 16 MiB of requests, or that does not
- * read its replies (8 MiB waiting), is not read from until that has changed.
+ * Memory is bounded: a connection whose running calls hold more than 16 MiB of requests, or that
+ * does not read its replies (8 MiB waiting), is not read from until that has changed.
  */
 #ifndef PEERPOD_TTRPC_SERVER_H
 #define PEERPOD_TTRPC_SERVER_H
@@ -34,9 +35,10 @@ struct ttrpc_call {
 };
 
 /*
- * Runs on a thread of its own (256 KiB of stack), also when the connection has closed or the caller's
- * time has passed meanwhile: a handler that need not run then looks at call->bound. 0: the response is call->reply. -1: the response is a status made from
- * err (err->status if not 0, else from err->kind; err's message verbatim).
+ * Runs on a thread of its own (256 KiB of stack), also when the connection has closed or the
+ * caller's time has passed meanwhile: a handler that need not run then looks at call->bound. 0: the
+ * response is call->reply. -1: the response is a status made from err (err->status if not 0, else
+ * from err->kind; err's message verbatim).
  */
 typedef int ttrpc_handler(void *context, struct ttrpc_call *call, struct error *err);
 
@@ -80,9 +82,9 @@ int ttrpc_call_receive(struct ttrpc_call *call, struct buf *message, struct erro
 int ttrpc_call_send(struct ttrpc_call *call, const void *message, size_t len, struct error *err);
 
 /*
- * A listening Unix socket of mode 0600 at path; its folder must exist. A stale socket is replaced only when
- * nobody answers on it: one that a live process owns, or anything else at path, is ERROR_EXISTS. *identity (may be NULL) receives device and
- * inode, for unix_socket_remove.
+ * A listening Unix socket of mode 0600 at path; its folder must exist. A stale socket is replaced
+ * only when nobody answers on it: one that a live process owns, or anything else at path, is
+ * ERROR_EXISTS. *identity (may be NULL) receives device and inode, for unix_socket_remove.
  */
 struct unix_socket_identity {
 	uint64_t device, inode;
@@ -90,7 +92,10 @@ struct unix_socket_identity {
 };
 int unix_socket_listen(const char *path, struct unix_socket_identity *identity, struct error *err);
 
-/* Unlinks path only if it still is the socket of this identity: never one that a newer process made. */
+/*
+ * Unlinks path only if it still is the socket of this identity: never one that a newer process
+ * made.
+ */
 void unix_socket_remove(const char *path, const struct unix_socket_identity *identity);
 
 #endif

@@ -3,8 +3,8 @@
  * server_call.c - one call: from its request frame to its response, and the streaming in between
  *
  * The loop decodes the envelope, finds the handler and starts it on a thread. The call is in its
- * connection's list from before it starts until just before its response leaves, so that the caller may use
- * the stream id again as soon as it has the response.
+ * connection's list from before it starts until just before its response leaves, so that the caller
+ * may use the stream id again as soon as it has the response.
  */
 #include "ttrpc/server_private.h"
 
@@ -143,13 +143,14 @@ static struct running_call *new_call(struct connection *connection, struct frame
 		.method = method,
 		.context = service->context,
 		.stream_id = reader->header.stream,
-		.call = {
-			.service = service->name,
-			.method = method->name,
-			.payload = request->payload,
-			.bound = {deadline_of(request->timeout_ns), cancel_new()},
-			.connection = connection->number,
-		},
+		.call =
+			{
+				.service = service->name,
+				.method = method->name,
+				.payload = request->payload,
+				.bound = {deadline_of(request->timeout_ns), cancel_new()},
+				.connection = connection->number,
+			},
 	};
 	if (!run->call.bound.cancel) {
 		error_set(err, ERROR_CAPACITY, "start a call: no descriptors or memory");
@@ -270,8 +271,8 @@ int ttrpc_call_receive(struct ttrpc_call *call, struct buf *message, struct erro
 {
 	struct ttrpc_stream_call *stream = call->stream;
 	if (!stream)
-		return error_set(err, ERROR_INVALID, "%s/%s was called without a stream", call->service,
-			call->method);
+		return error_set(err, ERROR_INVALID, "%s/%s was called without a stream",
+			call->service, call->method);
 	while (!stream->received_last) {
 		cleanup(inbox_frame_free_ptr) struct inbox_frame *frame = NULL;
 		int got = inbox_get(&stream->inbox, &call->bound, call->method, &frame, err);
@@ -287,8 +288,8 @@ int ttrpc_call_receive(struct ttrpc_call *call, struct buf *message, struct erro
 		if (frame->header.flags & TTRPC_FLAG_NO_DATA)
 			continue;
 		buf_append(message, frame->data.data, frame->data.len);
-		return message->failed ? error_set(err, ERROR_CAPACITY, "%s: no memory for a message",
-						 call->method)
+		return message->failed ? error_set(err, ERROR_CAPACITY,
+						 "%s: no memory for a message", call->method)
 				       : 1;
 	}
 	return 0;
@@ -298,8 +299,8 @@ int ttrpc_call_send(struct ttrpc_call *call, const void *message, size_t len, st
 {
 	struct ttrpc_stream_call *stream = call->stream;
 	if (!stream)
-		return error_set(err, ERROR_INVALID, "%s/%s was called without a stream", call->service,
-			call->method);
+		return error_set(err, ERROR_INVALID, "%s/%s was called without a stream",
+			call->service, call->method);
 	struct outbox *outbox = &stream->run->connection->outbox;
 	cleanup(buf_free) struct buf frame = BUF_INIT;
 	if (ttrpc_data_write(&frame, stream->run->stream_id, 0, message, len, err) < 0 ||

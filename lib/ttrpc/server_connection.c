@@ -2,8 +2,8 @@
 /*
  * server_connection.c - the bytes and frames of one connection
  *
- * Everything here runs on the loop's thread, except where noted. A connection is closed once, on end of
- * file or on an error; its memory goes when the last call on it has returned.
+ * Everything here runs on the loop's thread, except where noted. A connection is closed once, on
+ * end of file or on an error; its memory goes when the last call on it has returned.
  */
 #include "ttrpc/server_private.h"
 
@@ -66,8 +66,7 @@ void connection_refuse(struct connection *connection, uint32_t stream, int32_t c
 	/* A message without end cannot go out; what of it fits does. */
 	if (len > TTRPC_DATA_MAX / 2)
 		len = TTRPC_DATA_MAX / 2;
-	struct ttrpc_response response = {
-		.code = code, .message = {(const uint8_t *)message, len}};
+	struct ttrpc_response response = {.code = code, .message = {(const uint8_t *)message, len}};
 	cleanup(buf_free) struct buf frame = BUF_INIT;
 	if (ttrpc_response_write(&frame, stream, &response, NULL) == 0)
 		outbox_send(&connection->outbox, frame.data, frame.len);
@@ -79,7 +78,8 @@ static void take_frame(struct connection *connection)
 	switch (reader->header.type) {
 	case TTRPC_REQUEST:
 		if (reader->oversized)
-			connection_refuse(connection, reader->header.stream, TTRPC_RESOURCE_EXHAUSTED,
+			connection_refuse(connection, reader->header.stream,
+				TTRPC_RESOURCE_EXHAUSTED,
 				"message length %u exceed maximum message size of %u",
 				reader->header.length, TTRPC_DATA_MAX);
 		else
@@ -89,7 +89,9 @@ static void take_frame(struct connection *connection)
 		call_data(connection, reader);
 		break;
 	default:
-		/* Responses make no sense here, other types are of a future: both are passed over. */
+		/*
+		 * Responses make no sense here, other types are of a future: both are passed over.
+		 */
 		break;
 	}
 }

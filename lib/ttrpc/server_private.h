@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server_private.h - what server.c (listening, the loop), server_connection.c (bytes and frames of one
- * connection) and server_call.c (one call on its thread) share
+ * server_private.h - what server.c (listening, the loop), server_connection.c (bytes and frames of
+ * one connection) and server_call.c (one call on its thread) share
  *
  * Locks, in the order in which they may be taken: connection->lock, outbox.lock, server->lock.
  */
@@ -94,7 +94,8 @@ void connection_unload(struct connection *connection, size_t bytes);
 /* By the loop. Takes fd over, also on failure. */
 struct connection *connection_new(struct ttrpc_server *server, int fd, struct error *err);
 void connection_look(struct connection *connection); /* write what waits, go on reading */
-void connection_close(struct connection *connection); /* cancels its calls; leaves the loop's list */
+void connection_close(
+	struct connection *connection); /* cancels its calls; leaves the loop's list */
 void connection_cancel_calls(struct connection *connection);
 void connection_unref(struct connection *connection);
 

@@ -2,13 +2,14 @@
 /*
  * unix_socket.c - listening on a path, without ever taking it from a live process
  *
- * Whether a socket file is stale is found out by connecting to it: a file whose process is gone refuses.
- * Looking and replacing happen under an exclusive flock(2) of the folder, so that two processes that start
- * at once do not take each other's fresh socket for a stale one.
+ * Whether a socket file is stale is found out by connecting to it: a file whose process is gone
+ * refuses. Looking and replacing happen under an exclusive flock(2) of the folder, so that two
+ * processes that start at once do not take each other's fresh socket for a stale one.
  *
- * The socket is bound beside its place and renamed onto it once it listens: whoever finds the file can
- * connect, and a stale one is replaced without a moment in which there is none. Its mode is never wider
- * than 0600: Linux makes the file with the mode of the unbound socket, cut by the umask.
+ * The socket is bound beside its place and renamed onto it once it listens: whoever finds the file
+ * can connect, and a stale one is replaced without a moment in which there is none. Its mode is
+ * never wider than 0600: Linux makes the file with the mode of the unbound socket, cut by the
+ * umask.
  */
 #include "ttrpc/server.h"
 
@@ -30,8 +31,8 @@ static int set_address(const char *path, struct sockaddr_un *address, struct err
 	if (!*path)
 		return error_set(err, ERROR_INVALID, "socket path is empty");
 	if (strlen(path) >= sizeof(address->sun_path))
-		return error_set(err, ERROR_INVALID, "socket path %s is longer than %zu bytes", path,
-			sizeof(address->sun_path) - 1);
+		return error_set(err, ERROR_INVALID, "socket path %s is longer than %zu bytes",
+			path, sizeof(address->sun_path) - 1);
 	strcpy(address->sun_path, path);
 	return 0;
 }
@@ -64,7 +65,8 @@ static int check_path(const struct sockaddr_un *address, struct error *err)
 		return errno == ENOENT ? 0 : error_set_errno(err, errno, "%s", path);
 	if (!S_ISSOCK(st.st_mode))
 		return error_set(err, ERROR_EXISTS, "%s exists and is not a socket", path);
-	cleanup(close_fd) int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	cleanup(close_fd) int probe =
+		socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (probe < 0)
 		return error_set_errno(err, errno, "socket");
 	if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
@@ -82,7 +84,8 @@ static int set_new_address(const char *path, struct sockaddr_un *address, struct
 	int folder = slash ? (int)(slash + 1 - path) : 0;
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
 	size_t size = sizeof(address->sun_path);
-	if ((size_t)snprintf(address->sun_path, size, "%.*s.%s.new", folder, path, path + folder) >= size &&
+	if ((size_t)snprintf(address->sun_path, size, "%.*s.%s.new", folder, path, path + folder) >=
+			size &&
 		(size_t)snprintf(address->sun_path, size, "%.*s.n", folder, path) >= size)
 		return error_set(err, ERROR_INVALID, "socket path %s is too long", path);
 	if (unlink(address->sun_path) < 0 && errno != ENOENT)
@@ -105,7 +108,8 @@ static int listen_at(const struct sockaddr_un *address, struct stat *st, struct 
 	cleanup(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return error_set_errno(err, errno, "socket");
-	if (fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+	if (fchmod(fd, 0600) < 0 ||
+		bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
 		return error_set_errno(err, errno, "bind %s", address->sun_path);
 	if (chmod(address->sun_path, 0600) < 0 || listen(fd, SOMAXCONN) < 0 ||
 		lstat(address->sun_path, st) < 0) {

@@ -31,8 +31,8 @@ struct wire_field {
 };
 
 /*
- * The next field. 1: *field is it, 0: the message ends here, -1: ERROR_INVALID, "byte 12: ..." (groups,
- * which proto3 does not have, are refused).
+ * The next field. 1: *field is it, 0: the message ends here, -1: ERROR_INVALID, "byte 12: ..."
+ * (groups, which proto3 does not have, are refused).
  */
 int wire_next(struct wire_reader *reader, struct wire_field *field, struct error *err);
 

@@ -3,8 +3,8 @@
  * workers.c - see workers.h
  *
  * An idle thread waits some seconds for another job and then ends. A job is given either to an idle
- * thread or to a new one, never queued behind a running one. Threads are detached; their count tells
- * workers_free when the last has gone.
+ * thread or to a new one, never queued behind a running one. Threads are detached; their count
+ * tells workers_free when the last has gone.
  */
 #include "ttrpc/workers.h"
 
@@ -17,8 +17,8 @@
 #include "base/log.h"
 
 /*
- * Enough for straight-line handlers with name resolution and TLS (glibc's resolver takes some 64 KiB);
- * instrumented frames are several times larger.
+ * Enough for straight-line handlers with name resolution and TLS (glibc's resolver takes some 64
+ * KiB); instrumented frames are several times larger.
  */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(FUZZING)
 #define STACK_SIZE ((size_t)2 << 20)

@@ -2,8 +2,8 @@
 /*
  * workers.h - a thread for every job, kept a while for the next one
  *
- * Jobs block for as long as they like, so there are never fewer threads than jobs. The caller bounds
- * the number of jobs.
+ * Jobs block for as long as they like, so there are never fewer threads than jobs. The caller
+ * bounds the number of jobs.
  */
 #ifndef PEERPOD_TTRPC_WORKERS_H
 #define PEERPOD_TTRPC_WORKERS_H

@@ -2,8 +2,9 @@
 /*
  * agent.c - see agent.h
  *
- * Each method decodes its request, works, and packs its reply. Codes are kata-agent's: 3 for an unknown
- * container, 5 for an unknown process, 12 for what is not implemented here, 13 for every other failure.
+ * Each method decodes its request, works, and packs its reply. Codes are kata-agent's: 3 for an
+ * unknown container, 5 for an unknown process, 12 for what is not implemented here, 13 for every
+ * other failure.
  */
 #include "agent.h"
 
@@ -26,10 +27,11 @@
 #define scoped_message cleanup(message_ptr)
 
 /* Decodes the request as `request`, or returns. */
-#define decode(type, name)                                                                         \
-	scoped_message Agent__##type *request = (Agent__##type *)message_unpack(                   \
-		&agent__##name##__descriptor, call->payload.data, call->payload.len, err);         \
-	if (!request)                                                                              \
+#define decode(type, name)                                                                        \
+	scoped_message Agent__##type *request =                                                   \
+		(Agent__##type *)message_unpack(&agent__##name##__descriptor, call->payload.data, \
+			call->payload.len, err);                                                  \
+	if (!request)                                                                             \
 	return -1
 
 static int reply_with(struct ttrpc_call *call, const void *message, struct error *err)
@@ -58,7 +60,9 @@ static int coded(int result, struct error *err)
 	return result;
 }
 
-/* ---- health and what the agent is ------------------------------------------------------------- */
+/*
+ * ---- health and what the agent is -------------------------------------------------------------
+ */
 
 /* protobuf-c has no strings of constants; packing does not change them. */
 static char agent_version[] = "mini-agent-" PEERPOD_VERSION;
@@ -252,12 +256,12 @@ static struct process *find(void *context, const char *container_id, const char 
 }
 
 /* Decodes the request and finds its process, or returns. */
-#define decode_process(type, name)                                                                 \
-	decode(type, name);                                                                        \
-	cleanup(container_unref_ptr) struct container *c = NULL;                                   \
-	cleanup(process_unref_ptr) struct process *p =                                             \
-		find(context, request->container_id, request->exec_id, &c, err);                   \
-	if (!p)                                                                                    \
+#define decode_process(type, name)                                               \
+	decode(type, name);                                                      \
+	cleanup(container_unref_ptr) struct container *c = NULL;                 \
+	cleanup(process_unref_ptr) struct process *p =                           \
+		find(context, request->container_id, request->exec_id, &c, err); \
+	if (!p)                                                                  \
 	return -1
 
 static int exec_process(void *context, struct ttrpc_call *call, struct error *err)
@@ -271,7 +275,8 @@ static int exec_process(void *context, struct ttrpc_call *call, struct error *er
 		sandbox_container(context, request->container_id, err);
 	if (!c)
 		err->status = TTRPC_INTERNAL;
-	return coded(c ? container_exec(c, request->exec_id, request->process, &call->bound, err) : -1,
+	return coded(c ? container_exec(c, request->exec_id, request->process, &call->bound, err)
+		       : -1,
 		err);
 }
 
@@ -320,7 +325,10 @@ static int read_output(void *context, struct ttrpc_call *call, enum process_outp
 {
 	decode_process(ReadStreamRequest, read_stream_request);
 	size_t max = request->len < READ_MAX ? request->len : READ_MAX;
-	/* An empty reply means the end, so nothing may be read as it. */
+	/*
+	 * The end is an error, in kata-agent's words: of an empty reply Kata's Go shim makes nothing
+	 * and reads on for ever.
+	 */
 	if (!max) {
 		error_set(err, ERROR_INVALID, "read of 0 bytes");
 		return coded(-1, err);
@@ -328,6 +336,10 @@ static int read_output(void *context, struct ttrpc_call *call, enum process_outp
 	cleanup(buf_free) struct buf data = BUF_INIT;
 	if (process_read(p, which, max, &data, &call->bound, err) < 0)
 		return coded(-1, err);
+	if (!data.len) {
+		error_set(err, ERROR_INTERNAL, "read meet eof");
+		return coded(-1, err);
+	}
 	Agent__ReadStreamResponse reply = AGENT__READ_STREAM_RESPONSE__INIT;
 	reply.data.data = data.data;
 	reply.data.len = data.len;
@@ -418,8 +430,8 @@ static const struct ttrpc_method health_methods[] = {
 
 void agent_services(struct ttrpc_service services[AGENT_SERVICES], struct sandbox *sandbox)
 {
-	services[0] = (struct ttrpc_service){
-		"grpc.AgentService", agent_methods, array_size(agent_methods), sandbox};
-	services[1] = (struct ttrpc_service){
-		"grpc.Health", health_methods, array_size(health_methods), sandbox};
+	services[0] = (struct ttrpc_service){"grpc.AgentService", agent_methods,
+		array_size(agent_methods), sandbox};
+	services[1] = (struct ttrpc_service){"grpc.Health", health_methods,
+		array_size(health_methods), sandbox};
 }

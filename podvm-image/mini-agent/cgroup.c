@@ -38,7 +38,8 @@ static bool read_text(const char *folder, const char *name, struct buf *text)
 static bool read_number(const char *folder, const char *name, uint64_t *value)
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;
-	if (!read_text(folder, name, &text) || !text.len || text.data[0] < '0' || text.data[0] > '9')
+	if (!read_text(folder, name, &text) || !text.len || text.data[0] < '0' ||
+		text.data[0] > '9')
 		return false;
 	*value = strtoull(buf_text(&text), NULL, 10);
 	return true;
@@ -81,8 +82,8 @@ static char *own_group(const char *controllers)
 }
 
 /*
- * The folder of our own group below a mount. A mount may show only a part of its hierarchy (root): what
- * lies below that is the path.
+ * The folder of our own group below a mount. A mount may show only a part of its hierarchy (root):
+ * what lies below that is the path.
  */
 static char *base_folder(const char *mounted_at, const char *root, const char *own)
 {
@@ -141,7 +142,10 @@ static bool is_of_use(const char *options)
 	return false;
 }
 
-/* A line of mountinfo: "id parent major:minor root mounted-at options [tags...] - type source options" */
+/*
+ * A line of mountinfo: "id parent major:minor root mounted-at options [tags...] - type source
+ * options"
+ */
 static void look_at_mount(struct cgroups *cgroups, char *line)
 {
 	char *fields[5], *rest = line;
@@ -180,7 +184,8 @@ int cgroups_open(struct cgroups *cgroups, enum cgroups_use use, struct error *er
 		return error_set(err, ERROR_UNSUPPORTED,
 			"no cgroup can be made on this machine; -cgroups=auto does without");
 	else
-		log_warn("no cgroup can be made on this machine: there are no statistics and no limits");
+		log_warn(
+			"no cgroup can be made on this machine: there are no statistics and no limits");
 	return 0;
 }
 
@@ -195,11 +200,13 @@ void cgroups_free(struct cgroups *cgroups)
 
 /* ---- one group ------------------------------------------------------------------------------- */
 
-int cgroup_make(const struct cgroups *cgroups, const char *id, struct cgroup *group, struct error *err)
+int cgroup_make(const struct cgroups *cgroups, const char *id, struct cgroup *group,
+	struct error *err)
 {
 	*group = (struct cgroup){0};
 	for (size_t i = 0; i < cgroups->count; i++) {
-		char **folder = &group->folders[group->count], **procs = &group->procs[group->count];
+		char **folder = &group->folders[group->count],
+		     **procs = &group->procs[group->count];
 		if (asprintf(folder, "%s/%s", cgroups->hierarchies[i].base, id) < 0 ||
 			asprintf(procs, "%s/cgroup.procs", *folder) < 0) {
 			cgroup_remove(group);
@@ -238,7 +245,9 @@ size_t cgroup_signal(const struct cgroup *group, int number, pid_t but)
 
 void cgroup_remove(struct cgroup *group)
 {
-	/* Killed processes leave their group a moment after the signal; without them rmdir works. */
+	/*
+	 * Killed processes leave their group a moment after the signal; without them rmdir works.
+	 */
 	static const struct timespec moment = {.tv_nsec = 2000000};
 	for (size_t i = 0; i < group->count; i++) {
 		int tries = 500;
@@ -262,7 +271,8 @@ static void read_cpu(const char *folder, Agent__CpuUsage *usage)
 	if (read_number(folder, "cpuacct.usage", &usage->total_usage)) {
 		read_number(folder, "cpuacct.usage_user", &usage->usage_in_usermode);
 		read_number(folder, "cpuacct.usage_sys", &usage->usage_in_kernelmode);
-	} else if (!usage->total_usage && read_key(folder, "cpu.stat", "usage_usec", &usage->total_usage)) {
+	} else if (!usage->total_usage &&
+		   read_key(folder, "cpu.stat", "usage_usec", &usage->total_usage)) {
 		read_key(folder, "cpu.stat", "user_usec", &usage->usage_in_usermode);
 		read_key(folder, "cpu.stat", "system_usec", &usage->usage_in_kernelmode);
 		usage->total_usage *= 1000;
@@ -330,8 +340,8 @@ uint64_t cgroup_oom_kills(const struct cgroup *group)
 }
 
 /* Writes into whichever hierarchy has the file. */
-static int write_somewhere(const struct cgroup *group, const char *v1, const char *v2, const char *v1_text,
-	const char *v2_text, struct error *err)
+static int write_somewhere(const struct cgroup *group, const char *v1, const char *v2,
+	const char *v1_text, const char *v2_text, struct error *err)
 {
 	for (size_t i = 0; i < group->count; i++) {
 		int errnum = write_file(group->folders[i], v2, v2_text);

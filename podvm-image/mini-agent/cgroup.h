@@ -2,8 +2,9 @@
 /*
  * cgroup.h - one cgroup per container, on version 1, version 2 or both
  *
- * Made by us and joined by crun before it makes the container's process, so that statistics, freezing
- * and killing work the same on every machine. Lies below the group that mini-agent itself is in.
+ * Made by us and joined by crun before it makes the container's process, so that statistics,
+ * freezing and killing work the same on every machine. Lies below the group that mini-agent itself
+ * is in.
  */
 #ifndef PEERPOD_MINI_AGENT_CGROUP_H
 #define PEERPOD_MINI_AGENT_CGROUP_H
@@ -62,7 +63,7 @@ uint64_t cgroup_oom_kills(const struct cgroup *group);
 
 /* 0 or negative: no limit asked for. */
 struct cgroup_limits {
-	int64_t memory;	   /* bytes */
+	int64_t memory;    /* bytes */
 	int64_t cpu_quota; /* microseconds in each period */
 	uint64_t cpu_period;
 };

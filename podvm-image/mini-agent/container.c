@@ -2,9 +2,9 @@
 /*
  * container.c - see container.h
  *
- * A container is a folder with its config.json, a root file system, a cgroup and what crun keeps about it.
- * All of it is made before crun is asked, and container_remove takes away whatever is there, so a
- * creation that fails half way leaves nothing.
+ * A container is a folder with its config.json, a root file system, a cgroup and what crun keeps
+ * about it. All of it is made before crun is asked, and container_remove takes away whatever is
+ * there, so a creation that fails half way leaves nothing.
  */
 #include "container.h"
 
@@ -31,8 +31,8 @@ static int check_id(const char *id, struct error *err)
 	size_t len = strlen(id);
 	if (!len || len > ID_MAX || id[0] == '.' || strspn(id, allowed) != len)
 		return error_set(err, ERROR_INVALID,
-			"container id \"%.*s\" is not 1 to %d letters, digits, '_', '-' and '.'", ID_MAX,
-			id, ID_MAX);
+			"container id \"%.*s\" is not 1 to %d letters, digits, '_', '-' and '.'",
+			ID_MAX, id, ID_MAX);
 	return 0;
 }
 
@@ -46,8 +46,8 @@ static const char *annotation(const Agent__Spec *spec, const char *key)
 
 static bool describes_sandbox(const Agent__Spec *spec)
 {
-	static const char *const keys[] = {
-		"io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"};
+	static const char *const keys[] = {"io.kubernetes.cri.container-type",
+		"io.kubernetes.cri-o.ContainerType"};
 	for (size_t i = 0; i < array_size(keys); i++) {
 		const char *type = annotation(spec, keys[i]);
 		if (type && !strcmp(type, "sandbox"))
@@ -71,7 +71,8 @@ static char *find_termination_log(const Agent__Spec *spec, const char *rootfs)
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-static const Agent__Storage *find_image(const Agent__CreateContainerRequest *request, struct error *err)
+static const Agent__Storage *find_image(const Agent__CreateContainerRequest *request,
+	struct error *err)
 {
 	for (size_t i = 0; i < request->n_storages; i++)
 		if (!strcmp(request->storages[i]->driver, "image_guest_pull"))
@@ -117,8 +118,9 @@ static json_t *make_rootfs(struct container *c, const struct container_host *hos
 	if (access(root, F_OK) < 0) {
 		if (c->is_sandbox) {
 			*built_in_pause = true;
-			return rootfs_for_pause(&c->rootfs, image->mount_point, err) < 0 ? NULL
-											 : json_object();
+			return rootfs_for_pause(&c->rootfs, image->mount_point, err) < 0
+				       ? NULL
+				       : json_object();
 		}
 		error_set(err, ERROR_GONE,
 			"image %s: there is no bundle %s; mini-agent pulls nothing, it runs what is in its bundles",
@@ -126,13 +128,14 @@ static json_t *make_rootfs(struct container *c, const struct container_host *hos
 		return NULL;
 	}
 	cleanup_json *config = read_bundle_config(bundle, err);
-	if (!config || rootfs_from_bundle(&c->rootfs, image->mount_point, root, host->places->scratch,
-			       c->id, err) < 0)
+	if (!config || rootfs_from_bundle(&c->rootfs, image->mount_point, root,
+			       host->places->scratch, c->id, err) < 0)
 		return NULL;
 	return take_ptr(config);
 }
 
-static int write_json(const struct container *c, const char *name, const json_t *json, struct error *err)
+static int write_json(const struct container *c, const char *name, const json_t *json,
+	struct error *err)
 {
 	cleanup(free_ptr) char *path = NULL;
 	cleanup(free_ptr) char *text = json_dumps(json, JSON_INDENT(1));
@@ -225,9 +228,10 @@ static int launch(struct container *c, struct process *process, const char *proc
 		.cgroups = (const char *const *)c->cgroup.procs,
 	};
 	if (result == 0)
-		result = process_file
-				 ? crun_exec(c->crun, c->id, process_file, &stdio, &process->child, bound, err)
-				 : crun_create(c->crun, c->id, c->folder, &stdio, &process->child, bound, err);
+		result = process_file ? crun_exec(c->crun, c->id, process_file, &stdio,
+						&process->child, bound, err)
+				      : crun_create(c->crun, c->id, c->folder, &stdio,
+						&process->child, bound, err);
 	if (result == 0)
 		result = process_opened(process, &ends, bound, err);
 	process_ends_close(&ends);
@@ -283,8 +287,8 @@ static void unlock(pthread_mutex_t **lock)
 	pthread_mutex_unlock(*lock);
 }
 
-#define busy_scope(container)                                                                      \
-	cleanup(unlock) pthread_mutex_t *busy_ = &(container)->busy;                               \
+#define busy_scope(container)                                        \
+	cleanup(unlock) pthread_mutex_t *busy_ = &(container)->busy; \
 	pthread_mutex_lock(busy_)
 
 int container_start(struct container *c, const struct bound *bound, struct error *err)
@@ -315,7 +319,8 @@ int container_exec(struct container *c, const char *exec_id, const Agent__Proces
 		return -1;
 	if (asprintf(&file, "%s/process.json", c->folder) < 0)
 		return error_set_errno(err, ENOMEM, "exec");
-	cleanup(process_unref_ptr) struct process *process = process_new(exec_id, request->terminal, err);
+	cleanup(process_unref_ptr) struct process *process =
+		process_new(exec_id, request->terminal, err);
 	int result = process ? launch(c, process, file, bound, err) : -1;
 	unlink(file);
 	if (result == 0)

@@ -23,7 +23,7 @@ struct container_host {
 	const struct crun *crun;
 	const struct cgroups *cgroups;
 	const char *ipc_ns, *uts_ns; /* NULL: none made */
-	const char *pid_ns;	     /* shared; NULL: each container has its own */
+	const char *pid_ns;          /* shared; NULL: each container has its own */
 };
 
 struct container {
@@ -40,7 +40,7 @@ struct container {
 	uint64_t oom_kills;    /* told so far; guarded by the sandbox */
 	pthread_mutex_t busy;  /* one of create, start, exec, remove at a time */
 	bool started, removed;
-	pthread_mutex_t lock;  /* guards the list */
+	pthread_mutex_t lock; /* guards the list */
 	struct process *processes;
 };
 
@@ -64,7 +64,10 @@ struct process *container_process(struct container *container, const char *exec_
 /* The process is known no more. */
 void container_forget(struct container *container, struct process *process);
 
-/* whole: every process of the container. SIGTERM becomes SIGKILL for a first process that ignores it. */
+/*
+ * whole: every process of the container. SIGTERM becomes SIGKILL for a first process that ignores
+ * it.
+ */
 int container_signal(struct container *container, struct process *process, bool whole, int number,
 	struct error *err);
 

@@ -2,8 +2,8 @@
 /*
  * copy_file.c - see copy_file.h
  *
- * Paths are opened step by step below the folder with openat2(2) RESOLVE_BENEATH: neither ".." nor a link
- * that was copied before leads out of it.
+ * Paths are opened step by step below the folder with openat2(2) RESOLVE_BENEATH: neither ".." nor
+ * a link that was copied before leads out of it.
  */
 #include "copy_file.h"
 
@@ -49,7 +49,10 @@ static int open_parent(int root, char *path, mode_t mode, const char **name, str
 		*slash = 0;
 		if (folder >= 0 && mkdirat(folder, *name, mode) < 0 && errno != EEXIST)
 			return error_set_errno(err, errno, "make folder %s", path);
-		/* Looked up from the top each time: a link on the way may lead elsewhere, but not out. */
+		/*
+		 * Looked up from the top each time: a link on the way may lead elsewhere, but not
+		 * out.
+		 */
 		int next = folder < 0 ? -1 : open_beneath(root, path, O_RDONLY | O_DIRECTORY, 0);
 		if (next < 0)
 			return error_set_errno(err, errno, "open folder %s", path);
@@ -70,20 +73,24 @@ static int set_owner_and_mode(int fd, const Agent__CopyFileRequest *r, struct er
 	return 0;
 }
 
-static int copy_regular(int folder, const char *name, const Agent__CopyFileRequest *r, struct error *err)
+static int copy_regular(int folder, const char *name, const Agent__CopyFileRequest *r,
+	struct error *err)
 {
 	int64_t size = r->file_size, offset = r->offset, len = (int64_t)r->data.len;
 	if (size < 0 || size > FILE_SIZE_MAX || offset < 0 || offset > size || len > size - offset)
 		return error_set(err, ERROR_INVALID,
-			"%" PRId64 " bytes at %" PRId64 " do not fit a file of %" PRId64 " bytes (at most %" PRId64 ")",
+			"%" PRId64 " bytes at %" PRId64 " do not fit a file of %" PRId64
+			" bytes (at most %" PRId64 ")",
 			len, offset, size, FILE_SIZE_MAX);
 	char partial[NAME_MAX + 1];
 	if ((size_t)snprintf(partial, sizeof(partial), ".%s.part", name) >= sizeof(partial))
 		return error_set(err, ERROR_INVALID, "the name is too long");
 	int create = offset ? 0 : O_CREAT | O_TRUNC;
-	cleanup(close_fd) int fd = open_beneath(folder, partial, O_WRONLY | O_NOFOLLOW | create, create ? 0600 : 0);
+	cleanup(close_fd) int fd =
+		open_beneath(folder, partial, O_WRONLY | O_NOFOLLOW | create, create ? 0600 : 0);
 	if (fd < 0)
-		return error_set_errno(err, errno, offset ? "no first piece came before this one" : "create");
+		return error_set_errno(err, errno,
+			offset ? "no first piece came before this one" : "create");
 	for (int64_t done = 0; done < len;) {
 		ssize_t n = pwrite(fd, r->data.data + done, (size_t)(len - done), offset + done);
 		if (n < 0)
@@ -94,18 +101,23 @@ static int copy_regular(int folder, const char *name, const Agent__CopyFileReque
 		return 0;
 	if (set_owner_and_mode(fd, r, err) < 0)
 		return -1;
-	return renameat(folder, partial, folder, name) < 0 ? error_set_errno(err, errno, "rename") : 0;
+	return renameat(folder, partial, folder, name) < 0 ? error_set_errno(err, errno, "rename")
+							   : 0;
 }
 
-static int copy_directory(int folder, const char *name, const Agent__CopyFileRequest *r, struct error *err)
+static int copy_directory(int folder, const char *name, const Agent__CopyFileRequest *r,
+	struct error *err)
 {
 	if (mkdirat(folder, name, 0700) < 0 && errno != EEXIST)
 		return error_set_errno(err, errno, "make the folder");
-	cleanup(close_fd) int fd = open_beneath(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
-	return fd < 0 ? error_set_errno(err, errno, "open the folder") : set_owner_and_mode(fd, r, err);
+	cleanup(close_fd) int fd =
+		open_beneath(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+	return fd < 0 ? error_set_errno(err, errno, "open the folder")
+		      : set_owner_and_mode(fd, r, err);
 }
 
-static int copy_link(int folder, const char *name, const Agent__CopyFileRequest *r, struct error *err)
+static int copy_link(int folder, const char *name, const Agent__CopyFileRequest *r,
+	struct error *err)
 {
 	char partial[NAME_MAX + 1];
 	if ((size_t)snprintf(partial, sizeof(partial), ".%s.part", name) >= sizeof(partial))

@@ -12,8 +12,8 @@
 #define COPY_FILE_FOLDER "/run/kata-containers/shared/containers"
 
 /*
- * One piece of a file, a folder, or a symbolic link. A file appears under its name, with owner and mode,
- * when its last piece has come; an older file or link of that name is replaced.
+ * One piece of a file, a folder, or a symbolic link. A file appears under its name, with owner and
+ * mode, when its last piece has come; an older file or link of that name is replaced.
  */
 int copy_file(const Agent__CopyFileRequest *request, struct error *err);
 

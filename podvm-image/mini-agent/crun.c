@@ -3,8 +3,8 @@
  * crun.c - see crun.h
  *
  * A command's standard error is the container's, so crun is told to log into a file, from which the
- * reason of a failure is taken. cgroups are made and joined by us (cgroup.h), the same way on every kind of
- * machine; crun's own manager is off.
+ * reason of a failure is taken. cgroups are made and joined by us (cgroup.h), the same way on every
+ * kind of machine; crun's own manager is off.
  */
 #include "crun.h"
 
@@ -51,7 +51,9 @@ int crun_find(struct crun *crun, const char *name, const char *state_dir, struct
 {
 	*crun = (struct crun){.program = look_up(name)};
 	if (!crun->program)
-		return error_set(err, ERROR_GONE, "%s is not there: install the package crun, or give its path with -crun", name);
+		return error_set(err, ERROR_GONE,
+			"%s is not there: install the package crun, or give its path with -crun",
+			name);
 	if (asprintf(&crun->root, "%s/crun", state_dir) < 0 ||
 		asprintf(&crun->logs, "%s/log", state_dir) < 0)
 		return error_set_errno(err, ENOMEM, "crun");
@@ -64,7 +66,8 @@ int crun_find(struct crun *crun, const char *name, const char *state_dir, struct
 	log_info("crun is %s%s%s%s", crun->program,
 		crun->own_root ? "; it gets a root of its own, ours is a changed one" : "",
 		crun->no_pivot ? "; pivot_root does not work here, doing without" : "",
-		crun->hide_cgroups ? "; it does not get to see this machine's version 1 cgroups" : "");
+		crun->hide_cgroups ? "; it does not get to see this machine's version 1 cgroups"
+				   : "");
 	return 0;
 }
 
@@ -197,7 +200,8 @@ int crun_create(const struct crun *crun, const char *id, const char *bundle,
 	return run_process(crun, &command, "create", pid_file, stdio, child, bound, err);
 }
 
-int crun_start(const struct crun *crun, const char *id, const struct bound *bound, struct error *err)
+int crun_start(const struct crun *crun, const char *id, const struct bound *bound,
+	struct error *err)
 {
 	struct command command;
 	begin(&command, crun, "start");
@@ -226,7 +230,8 @@ int crun_exec(const struct crun *crun, const char *id, const char *process_file,
 	return run_process(crun, &command, "exec", pid_file, stdio, child, bound, err);
 }
 
-int crun_delete(const struct crun *crun, const char *id, const struct bound *bound, struct error *err)
+int crun_delete(const struct crun *crun, const char *id, const struct bound *bound,
+	struct error *err)
 {
 	struct command command;
 	begin(&command, crun, "delete");

@@ -8,11 +8,11 @@
 #include "reaper.h"
 
 struct crun {
-	char *program;	   /* absolute path */
-	char *root;	   /* where crun keeps its state */
-	char *logs;	   /* a folder for the logs of single commands */
-	bool own_root;	   /* see launch.h */
-	bool no_pivot;	   /* pivot_root(2) does not work here */
+	char *program;     /* absolute path */
+	char *root;        /* where crun keeps its state */
+	char *logs;        /* a folder for the logs of single commands */
+	bool own_root;     /* see launch.h */
+	bool no_pivot;     /* pivot_root(2) does not work here */
 	bool hide_cgroups; /* crun refuses the cgroups of this machine; ours do without its help */
 };
 
@@ -31,11 +31,13 @@ struct crun_stdio {
 int crun_create(const struct crun *crun, const char *id, const char *bundle,
 	const struct crun_stdio *stdio, struct child *child, const struct bound *bound,
 	struct error *err);
-int crun_start(const struct crun *crun, const char *id, const struct bound *bound, struct error *err);
+int crun_start(const struct crun *crun, const char *id, const struct bound *bound,
+	struct error *err);
 int crun_exec(const struct crun *crun, const char *id, const char *process_file,
 	const struct crun_stdio *stdio, struct child *child, const struct bound *bound,
 	struct error *err);
 /* Kills what runs and forgets the container. One that is gone is fine. */
-int crun_delete(const struct crun *crun, const char *id, const struct bound *bound, struct error *err);
+int crun_delete(const struct crun *crun, const char *id, const struct bound *bound,
+	struct error *err);
 
 #endif

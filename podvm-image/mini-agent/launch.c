@@ -3,9 +3,9 @@
  * launch.c - see launch.h
  *
  * Why own_root: whoever joins a mount namespace gets the namespace's root, not the changed root
- * (chroot) of those who are in it already. A container that was made below a changed root therefore shows
- * the machine's files to every later exec. Where mini-agent runs below a changed root, the runtime gets a
- * mount namespace whose real root is that folder.
+ * (chroot) of those who are in it already. A container that was made below a changed root therefore
+ * shows the machine's files to every later exec. Where mini-agent runs below a changed root, the
+ * runtime gets a mount namespace whose real root is that folder.
  */
 #include "launch.h"
 
@@ -30,9 +30,11 @@ static int take_root(void)
 		mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return errno;
 	/* A mount of the folder on itself, because only a mount can become the root. */
-	int tree = open_tree(root, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+	int tree = open_tree(root, "",
+		OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
 	if (tree < 0 ||
-		move_mount(tree, "", root, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ||
+		move_mount(tree, "", root, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+			0 ||
 		fchdir(tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
 		umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return errno;
@@ -97,8 +99,8 @@ static bool root_is_changed(void)
 	unsigned mask = STATX_INO | STATX_MNT_ID;
 	int ns = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
 	/* A process with threads (a sanitizer's) may join only once its root is its own affair. */
-	return statx(AT_FDCWD, "/", 0, mask, &ours) == 0 && unshare(CLONE_FS) == 0 && setns(ns, CLONE_NEWNS) == 0 &&
-	       statx(AT_FDCWD, "/", 0, mask, &real) == 0 &&
+	return statx(AT_FDCWD, "/", 0, mask, &ours) == 0 && unshare(CLONE_FS) == 0 &&
+	       setns(ns, CLONE_NEWNS) == 0 && statx(AT_FDCWD, "/", 0, mask, &real) == 0 &&
 	       (ours.stx_ino != real.stx_ino || ours.stx_mnt_id != real.stx_mnt_id);
 }
 

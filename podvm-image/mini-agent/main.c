@@ -2,8 +2,9 @@
 /*
  * main.c - mini-agent: a small agent for local runs and tests
  *
- * Speaks kata-agent's protocol on a Unix socket and runs containers with crun from bundles. Ends after
- * DestroySandbox, as kata-agent does, or on SIGTERM or SIGINT, and then removes its containers.
+ * Speaks kata-agent's protocol on a Unix socket and runs containers with crun from bundles. Ends
+ * after DestroySandbox, as kata-agent does, or on SIGTERM or SIGINT, and then removes its
+ * containers.
  */
 #include <errno.h>
 #include <poll.h>
@@ -32,19 +33,22 @@ static const char *const format_choices[] = {"text", "json", NULL};
 #define at(member) offsetof(struct values, member)
 
 static const struct option options[] = {
-	{"socket", NULL, KATA_FOLDER "/agent.sock", "Unix socket to serve on", at(socket), OPTION_STRING},
-	{"bundles", NULL, "/usr/share/peerpod/bundles", "folder of root file systems: DIR/<image name>/rootfs",
-		at(bundles), OPTION_STRING},
-	{"state", NULL, "/run/mini-agent", "folder for what is known of running containers", at(state),
+	{"socket", NULL, KATA_FOLDER "/agent.sock", "Unix socket to serve on", at(socket),
 		OPTION_STRING},
-	{"scratch", NULL, KATA_FOLDER "/image", "folder for what containers write to their root file systems",
-		at(scratch), OPTION_STRING},
-	{"crun", NULL, "crun", "OCI runtime: a path, or a name to look up in PATH", at(crun), OPTION_STRING},
-	{"cgroups", NULL, "auto", "a cgroup for each container: auto takes what the machine has", at(cgroups),
-		OPTION_ENUM, .choices = cgroups_choices},
+	{"bundles", NULL, "/usr/share/peerpod/bundles",
+		"folder of root file systems: DIR/<image name>/rootfs", at(bundles), OPTION_STRING},
+	{"state", NULL, "/run/mini-agent", "folder for what is known of running containers",
+		at(state), OPTION_STRING},
+	{"scratch", NULL, KATA_FOLDER "/image",
+		"folder for what containers write to their root file systems", at(scratch),
+		OPTION_STRING},
+	{"crun", NULL, "crun", "OCI runtime: a path, or a name to look up in PATH", at(crun),
+		OPTION_STRING},
+	{"cgroups", NULL, "auto", "a cgroup for each container: auto takes what the machine has",
+		at(cgroups), OPTION_ENUM, .choices = cgroups_choices},
 	{"unlink-on-create-sandbox", NULL, "true",
-		"remove the socket's file on CreateSandbox, as kata-agent does", at(unlink_on_create_sandbox),
-		OPTION_BOOL},
+		"remove the socket's file on CreateSandbox, as kata-agent does",
+		at(unlink_on_create_sandbox), OPTION_BOOL},
 	{"log-level", NULL, "info", "least severe lines to log", at(log_level), OPTION_ENUM,
 		.choices = level_choices},
 	{"log-format", NULL, "text", "form of log lines", at(log_format), OPTION_ENUM,
@@ -109,7 +113,8 @@ static int run(const struct values *values, struct error *err)
 	int listener = unix_socket_listen(values->socket, &identity, err);
 	if (listener < 0)
 		return -1;
-	struct ttrpc_server *server = ttrpc_server_start(listener, services, AGENT_SERVICES, NULL, err);
+	struct ttrpc_server *server =
+		ttrpc_server_start(listener, services, AGENT_SERVICES, NULL, err);
 	if (!server)
 		return -1;
 	log_info("serving on %s, bundles in %s", values->socket, values->bundles);
@@ -146,8 +151,9 @@ int main(int argc, char **argv)
 	log_level_parse(values.log_level, &level, NULL);
 	log_format_parse(values.log_format, &format, NULL);
 	log_init("mini-agent", level, format);
-	log_info("this is mini-agent " PEERPOD_VERSION
-		 ", for local runs and tests; it is not kata-agent: no image is pulled, no policy enforced, nothing attested");
+	log_info(
+		"this is mini-agent " PEERPOD_VERSION
+		", for local runs and tests; it is not kata-agent: no image is pulled, no policy enforced, nothing attested");
 	int result = run(&values, &err);
 	if (result < 0)
 		log_error("%s", error_message(&err));

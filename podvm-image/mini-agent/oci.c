@@ -2,9 +2,9 @@
 /*
  * oci.c - see oci.h
  *
- * Left out on purpose: annotations (crun acts on some), the hostname (the sandbox's namespace has it
- * already), and rights and limits that this machine does not have to give: a container without them runs,
- * one that asks for them does not start.
+ * Left out on purpose: annotations (crun acts on some), the hostname (the sandbox's namespace has
+ * it already), and rights and limits that this machine does not have to give: a container without
+ * them runs, one that asks for them does not start.
  */
 #include "oci.h"
 
@@ -28,30 +28,24 @@ static json_t *string_list(char *const *strings, size_t count)
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-static const struct {
-	const char *name;
-	int number;
-} capability_numbers[] = {
-	{"CAP_CHOWN", 0}, {"CAP_DAC_OVERRIDE", 1}, {"CAP_DAC_READ_SEARCH", 2}, {"CAP_FOWNER", 3},
-	{"CAP_FSETID", 4}, {"CAP_KILL", 5}, {"CAP_SETGID", 6}, {"CAP_SETUID", 7}, {"CAP_SETPCAP", 8},
-	{"CAP_LINUX_IMMUTABLE", 9}, {"CAP_NET_BIND_SERVICE", 10}, {"CAP_NET_BROADCAST", 11},
-	{"CAP_NET_ADMIN", 12}, {"CAP_NET_RAW", 13}, {"CAP_IPC_LOCK", 14}, {"CAP_IPC_OWNER", 15},
-	{"CAP_SYS_MODULE", 16}, {"CAP_SYS_RAWIO", 17}, {"CAP_SYS_CHROOT", 18}, {"CAP_SYS_PTRACE", 19},
-	{"CAP_SYS_PACCT", 20}, {"CAP_SYS_ADMIN", 21}, {"CAP_SYS_BOOT", 22}, {"CAP_SYS_NICE", 23},
-	{"CAP_SYS_RESOURCE", 24}, {"CAP_SYS_TIME", 25}, {"CAP_SYS_TTY_CONFIG", 26}, {"CAP_MKNOD", 27},
-	{"CAP_LEASE", 28}, {"CAP_AUDIT_WRITE", 29}, {"CAP_AUDIT_CONTROL", 30}, {"CAP_SETFCAP", 31},
-	{"CAP_MAC_OVERRIDE", 32}, {"CAP_MAC_ADMIN", 33}, {"CAP_SYSLOG", 34}, {"CAP_WAKE_ALARM", 35},
-	{"CAP_BLOCK_SUSPEND", 36}, {"CAP_AUDIT_READ", 37}, {"CAP_PERFMON", 38}, {"CAP_BPF", 39},
-	{"CAP_CHECKPOINT_RESTORE", 40},
-};
+/* In the order of their numbers. */
+static const char *const capability_names[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE",
+	"CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+	"CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST",
+	"CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE",
+	"CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN",
+	"CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG",
+	"CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL", "CAP_SETFCAP",
+	"CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
+	"CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"};
 
 #define CAP_SYS_RESOURCE_NUMBER 24
 
 static bool machine_has(const char *capability)
 {
-	for (size_t i = 0; i < array_size(capability_numbers); i++)
-		if (!strcasecmp(capability, capability_numbers[i].name))
-			return prctl(PR_CAPBSET_READ, capability_numbers[i].number, 0, 0, 0) == 1;
+	for (size_t i = 0; i < array_size(capability_names); i++)
+		if (!strcasecmp(capability, capability_names[i]))
+			return prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1;
 	return false;
 }
 
@@ -69,12 +63,14 @@ static json_t *capability_list(char *const *names, size_t count)
 
 static json_t *capabilities_of(const Agent__LinuxCapabilities *c)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o}",
-		"bounding", capability_list(c->bounding, c->n_bounding),
-		"effective", capability_list(c->effective, c->n_effective),
-		"inheritable", capability_list(c->inheritable, c->n_inheritable),
-		"permitted", capability_list(c->permitted, c->n_permitted),
-		"ambient", capability_list(c->ambient, c->n_ambient));
+	/* clang-format off: a pair a line */
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "bounding",
+		capability_list(c->bounding, c->n_bounding), "effective",
+		capability_list(c->effective, c->n_effective), "inheritable",
+		capability_list(c->inheritable, c->n_inheritable), "permitted",
+		capability_list(c->permitted, c->n_permitted), "ambient",
+		capability_list(c->ambient, c->n_ambient));
+	/* clang-format on */
 }
 
 static bool may_raise_limits(void)
@@ -88,13 +84,21 @@ static json_t *limits_of(const Agent__Process *process)
 		const char *name;
 		int number;
 	} names[] = {
-		{"RLIMIT_AS", RLIMIT_AS}, {"RLIMIT_CORE", RLIMIT_CORE}, {"RLIMIT_CPU", RLIMIT_CPU},
-		{"RLIMIT_DATA", RLIMIT_DATA}, {"RLIMIT_FSIZE", RLIMIT_FSIZE},
-		{"RLIMIT_LOCKS", RLIMIT_LOCKS}, {"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
-		{"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE}, {"RLIMIT_NICE", RLIMIT_NICE},
-		{"RLIMIT_NOFILE", RLIMIT_NOFILE}, {"RLIMIT_NPROC", RLIMIT_NPROC},
-		{"RLIMIT_RSS", RLIMIT_RSS}, {"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
-		{"RLIMIT_RTTIME", RLIMIT_RTTIME}, {"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
+		{"RLIMIT_AS", RLIMIT_AS},
+		{"RLIMIT_CORE", RLIMIT_CORE},
+		{"RLIMIT_CPU", RLIMIT_CPU},
+		{"RLIMIT_DATA", RLIMIT_DATA},
+		{"RLIMIT_FSIZE", RLIMIT_FSIZE},
+		{"RLIMIT_LOCKS", RLIMIT_LOCKS},
+		{"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK},
+		{"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE},
+		{"RLIMIT_NICE", RLIMIT_NICE},
+		{"RLIMIT_NOFILE", RLIMIT_NOFILE},
+		{"RLIMIT_NPROC", RLIMIT_NPROC},
+		{"RLIMIT_RSS", RLIMIT_RSS},
+		{"RLIMIT_RTPRIO", RLIMIT_RTPRIO},
+		{"RLIMIT_RTTIME", RLIMIT_RTTIME},
+		{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING},
 		{"RLIMIT_STACK", RLIMIT_STACK},
 	};
 	json_t *list = json_array();
@@ -103,13 +107,14 @@ static json_t *limits_of(const Agent__Process *process)
 		uint64_t hard = want->hard, soft = want->soft;
 		for (size_t j = 0; j < array_size(names) && !may_raise_limits(); j++) {
 			struct rlimit have;
-			if (strcmp(want->type, names[j].name) || getrlimit(names[j].number, &have) < 0)
+			if (strcmp(want->type, names[j].name) ||
+				getrlimit(names[j].number, &have) < 0)
 				continue;
 			hard = hard < have.rlim_max ? hard : have.rlim_max;
 			soft = soft < hard ? soft : hard;
 		}
-		json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "type", want->type,
-			"hard", (json_int_t)hard, "soft", (json_int_t)soft));
+		json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "type", want->type, "hard",
+						    (json_int_t)hard, "soft", (json_int_t)soft));
 	}
 	return list;
 }
@@ -135,7 +140,8 @@ static const json_t *from_bundle(const json_t *bundle, const char *key)
 	return json_object_get(json_object_get(bundle, "process"), key);
 }
 
-static json_t *list_or_bundles(char *const *strings, size_t count, const json_t *bundle, const char *key)
+static json_t *list_or_bundles(char *const *strings, size_t count, const json_t *bundle,
+	const char *key)
 {
 	const json_t *other = from_bundle(bundle, key);
 	return !count && json_is_array(other) ? json_deep_copy(other) : string_list(strings, count);
@@ -146,8 +152,8 @@ static json_t *user_of(const Agent__User *user)
 	json_t *groups = json_array();
 	for (size_t i = 0; user && i < user->n_additionalgids; i++)
 		json_array_append_new(groups, json_integer(user->additionalgids[i]));
-	return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)(user ? user->uid : 0),
-		"gid", (json_int_t)(user ? user->gid : 0), "additionalGids", groups);
+	return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)(user ? user->uid : 0), "gid",
+		(json_int_t)(user ? user->gid : 0), "additionalGids", groups);
 }
 
 json_t *oci_process(const Agent__Process *process, const json_t *bundle, struct error *err)
@@ -155,15 +161,14 @@ json_t *oci_process(const Agent__Process *process, const json_t *bundle, struct 
 	const char *cwd = process->cwd;
 	if (!*cwd)
 		cwd = json_string_value(from_bundle(bundle, "cwd"));
-	cleanup_json *json = json_pack("{s:b, s:o, s:o, s:o, s:s, s:b, s:I, s:o}",
-		"terminal", process->terminal,
-		"user", user_of(process->user),
-		"args", list_or_bundles(process->args, process->n_args, bundle, "args"),
-		"env", list_or_bundles(process->env, process->n_env, bundle, "env"),
-		"cwd", cwd ? cwd : "/",
-		"noNewPrivileges", process->nonewprivileges,
-		"oomScoreAdj", (json_int_t)oom_score_of(process),
-		"rlimits", limits_of(process));
+	/* clang-format off: a pair a line */
+	cleanup_json *json = json_pack("{s:b, s:o, s:o, s:o, s:s, s:b, s:I, s:o}", "terminal",
+		process->terminal, "user", user_of(process->user), "args",
+		list_or_bundles(process->args, process->n_args, bundle, "args"), "env",
+		list_or_bundles(process->env, process->n_env, bundle, "env"), "cwd",
+		cwd ? cwd : "/", "noNewPrivileges", process->nonewprivileges, "oomScoreAdj",
+		(json_int_t)oom_score_of(process), "rlimits", limits_of(process));
+	/* clang-format on */
 	if (!json) {
 		error_set(err, ERROR_INVALID, "process: a string in it is not UTF-8");
 		return NULL;
@@ -255,12 +260,16 @@ static json_t *linux_of(const Agent__Linux *config, const struct oci_frame *fram
 {
 	json_t *sysctl = json_object();
 	for (size_t i = 0; config && i < config->n_sysctl; i++)
-		json_object_set_new(sysctl, config->sysctl[i]->key, json_string(config->sysctl[i]->value));
-	return json_pack("{s:o, s:o, s:o, s:o}",
-		"namespaces", namespaces_of(config, frame),
-		"sysctl", sysctl,
-		"maskedPaths", string_list(config ? config->maskedpaths : NULL, config ? config->n_maskedpaths : 0),
-		"readonlyPaths", string_list(config ? config->readonlypaths : NULL, config ? config->n_readonlypaths : 0));
+		json_object_set_new(sysctl, config->sysctl[i]->key,
+			json_string(config->sysctl[i]->value));
+	/* clang-format off: a pair a line */
+	return json_pack("{s:o, s:o, s:o, s:o}", "namespaces", namespaces_of(config, frame),
+		"sysctl", sysctl, "maskedPaths",
+		config ? string_list(config->maskedpaths, config->n_maskedpaths) : json_array(),
+		"readonlyPaths",
+		config ? string_list(config->readonlypaths, config->n_readonlypaths)
+		       : json_array());
+	/* clang-format on */
 }
 
 json_t *oci_config(const Agent__Spec *spec, const struct oci_frame *frame, struct error *err)
@@ -275,12 +284,12 @@ json_t *oci_config(const Agent__Spec *spec, const struct oci_frame *frame, struc
 		return NULL;
 	if (frame->only_args)
 		json_object_set_new(process, "args", json_pack("[s]", frame->only_args));
-	json_t *config = json_pack("{s:s, s:O, s:{s:s, s:b}, s:O, s:o}",
-		"ociVersion", "1.0.2",
-		"process", process,
-		"root", "path", frame->rootfs, "readonly", spec->root && spec->root->readonly,
-		"mounts", mounts,
-		"linux", linux_of(spec->linux, frame));
+	/* clang-format off: a pair a line */
+	json_t *config = json_pack("{s:s, s:O, s:{s:s, s:b}, s:O, s:o}", "ociVersion", "1.0.2",
+		"process", process, "root", "path", frame->rootfs, "readonly",
+		spec->root && spec->root->readonly, "mounts", mounts, "linux",
+		linux_of(spec->linux, frame));
+	/* clang-format on */
 	if (!config)
 		error_set(err, ERROR_INVALID, "OCI: a string in it is not UTF-8");
 	return config;

@@ -12,11 +12,14 @@
 /* What the agent decides, not the request. */
 struct oci_frame {
 	const char *rootfs;
-	const char *ipc_ns, *uts_ns; /* the sandbox's; NULL: of its own, where the request wants one */
-	const char *pid_ns;	     /* NULL: of its own */
-	bool with_cgroup_mount;	     /* the runtime can mount the cgroups */
-	const json_t *bundle;	     /* config.json of the bundle, for what the request leaves out; or NULL */
-	const char *only_args;	     /* the sandbox container's program, instead of what was asked; or NULL */
+	const char *ipc_ns,
+		*uts_ns;        /* the sandbox's; NULL: of its own, where the request wants one */
+	const char *pid_ns;     /* NULL: of its own */
+	bool with_cgroup_mount; /* the runtime can mount the cgroups */
+	const json_t
+		*bundle; /* config.json of the bundle, for what the request leaves out; or NULL */
+	const char *
+		only_args; /* the sandbox container's program, instead of what was asked; or NULL */
 };
 
 /* New references. */

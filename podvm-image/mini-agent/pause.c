@@ -2,9 +2,9 @@
 /*
  * pause.c - the process of a sandbox container: it holds the pod's namespaces and reaps orphans
  *
- * Built without a C library, as one small static program that mini-agent carries inside itself. SIGTERM
- * and SIGINT end it; they need handlers, because the first process of a PID namespace gets no signal
- * without one. Ended children vanish by themselves where SIGCHLD is ignored.
+ * Built without a C library, as one small static program that mini-agent carries inside itself.
+ * SIGTERM and SIGINT end it; they need handlers, because the first process of a PID namespace gets
+ * no signal without one. Ended children vanish by themselves where SIGCHLD is ignored.
  */
 #include <stddef.h>
 #include <sys/syscall.h>

@@ -2,9 +2,9 @@
 /*
  * process.c - see process.h
  *
- * Nothing is buffered here: what a process has written and nobody has read yet stays in its pipe, which
- * bounds it. Readers wait without holding anything, so that several may, and use a duplicate of the
- * descriptor, so that it may be closed meanwhile.
+ * Nothing is buffered here: what a process has written and nobody has read yet stays in its pipe,
+ * which bounds it. Readers wait without holding anything, so that several may, and use a duplicate
+ * of the descriptor, so that it may be closed meanwhile.
  */
 #include "process.h"
 
@@ -69,7 +69,8 @@ static int open_pipe(int *ours, int *theirs, bool we_write, struct error *err)
 	return fcntl(*ours, F_SETFL, O_NONBLOCK) < 0 ? error_set_errno(err, errno, "pipe") : 0;
 }
 
-int process_open(struct process *p, const char *state_dir, struct process_ends *ends, struct error *err)
+int process_open(struct process *p, const char *state_dir, struct process_ends *ends,
+	struct error *err)
 {
 	static atomic_uint number;
 	*ends = (struct process_ends){.fds = {-1, -1, -1}, .console_fd = -1};
@@ -79,8 +80,8 @@ int process_open(struct process *p, const char *state_dir, struct process_ends *
 				       open_pipe(&p->stderr_fd, &ends->fds[2], false, err) < 0
 			       ? -1
 			       : 0;
-	int len = snprintf(ends->console_path, sizeof(ends->console_path), "%s/console-%u", state_dir,
-		atomic_fetch_add(&number, 1));
+	int len = snprintf(ends->console_path, sizeof(ends->console_path), "%s/console-%u",
+		state_dir, atomic_fetch_add(&number, 1));
 	if ((size_t)len >= sizeof(ends->console_path)) {
 		ends->console_path[0] = 0;
 		return error_set(err, ERROR_INVALID, "-state %s is too long for a console socket",
@@ -148,7 +149,9 @@ static int duplicate(struct process *p, const int *fd)
 	return copy;
 }
 
-/* Waits until fd can be read, or the process has ended (then what others hold open counts no more). */
+/*
+ * Waits until fd can be read, or the process has ended (then what others hold open counts no more).
+ */
 static int wait_output(struct process *p, int fd, const struct bound *bound, bool *ended,
 	struct error *err)
 {
@@ -173,7 +176,7 @@ static int wait_output(struct process *p, int fd, const struct bound *bound, boo
 int process_read(struct process *p, enum process_output which, size_t max, struct buf *out,
 	const struct bound *bound, struct error *err)
 {
-	const int *end = p->terminal ? &p->stdin_fd
+	const int *end = p->terminal               ? &p->stdin_fd
 			 : which == PROCESS_STDOUT ? &p->stdout_fd
 						   : &p->stderr_fd;
 	cleanup(close_fd) int fd = duplicate(p, end);
@@ -204,7 +207,8 @@ int process_write(struct process *p, const void *data, size_t len, const struct 
 {
 	cleanup(close_fd) int fd = duplicate(p, &p->stdin_fd);
 	if (fd < 0)
-		return error_set(err, ERROR_INVALID, "the input of process %s is closed", p->exec_id);
+		return error_set(err, ERROR_INVALID, "the input of process %s is closed",
+			p->exec_id);
 	for (size_t done = 0; done < len;) {
 		ssize_t n = write(fd, (const char *)data + done, len - done);
 		if (n > 0)

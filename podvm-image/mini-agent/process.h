@@ -16,7 +16,7 @@ struct process {
 	char *exec_id;
 	bool terminal;
 	struct child child;
-	pthread_mutex_t lock; /* guards the descriptors */
+	pthread_mutex_t lock;               /* guards the descriptors */
 	int stdin_fd, stdout_fd, stderr_fd; /* our ends; with a terminal all of it is stdin_fd */
 };
 

@@ -2,9 +2,9 @@
 /*
  * reaper.c - see reaper.h
  *
- * The thread peeks at ended children (WNOWAIT) and reaps each with the lock held. So with the lock held, a pid
- * whose end has not been recorded is still that process and nothing else, and a child is listed
- * before its end can be seen.
+ * The thread peeks at ended children (WNOWAIT) and reaps each with the lock held. So with the lock
+ * held, a pid whose end has not been recorded is still that process and nothing else, and a child
+ * is listed before its end can be seen.
  */
 #include "reaper.h"
 

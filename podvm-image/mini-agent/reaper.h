@@ -2,8 +2,8 @@
 /*
  * reaper.h - child processes: starting them and learning how they ended
  *
- * mini-agent is the subreaper of everything below it: what crun leaves behind (the first process of a
- * container, a process of an exec) becomes its child. One thread waits for every child.
+ * mini-agent is the subreaper of everything below it: what crun leaves behind (the first process of
+ * a container, a process of an exec) becomes its child. One thread waits for every child.
  */
 #ifndef PEERPOD_MINI_AGENT_REAPER_H
 #define PEERPOD_MINI_AGENT_REAPER_H
@@ -32,8 +32,8 @@ void child_free(struct child *child);
 int child_start(struct child *child, const struct launch *launch, struct error *err);
 
 /*
- * Between these two, ends of processes that nobody knows yet are remembered, so that child_claim for a
- * pid that a program of ours reported is never too late.
+ * Between these two, ends of processes that nobody knows yet are remembered, so that child_claim
+ * for a pid that a program of ours reported is never too late.
  */
 void reaper_hold(void);
 void reaper_release(void);
@@ -44,7 +44,10 @@ int child_wait(struct child *child, const struct bound *bound, const char *what,
 
 bool child_exited(struct child *child, int *status);
 
-/* Sends a signal unless it has ended (ERROR_GONE, "ESRCH: No such process"). Never hits another process. */
+/*
+ * Sends a signal unless it has ended (ERROR_GONE, "ESRCH: No such process"). Never hits another
+ * process.
+ */
 int child_signal(struct child *child, int number, struct error *err);
 
 #endif

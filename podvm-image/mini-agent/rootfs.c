@@ -101,8 +101,10 @@ static int copy_subfolder(int from, int to, const char *name)
 {
 	if (mkdirat(to, name, 0700) < 0 && errno != EEXIST)
 		return -1;
-	cleanup(close_fd) int in = openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	cleanup(close_fd) int out = openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup(close_fd) int in =
+		openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	cleanup(close_fd) int out =
+		openat(to, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return in < 0 || out < 0 ? -1 : copy_folder(in, out);
 }
 
@@ -146,8 +148,8 @@ static int copy_tree(const char *source, const char *target, struct error *err)
 
 /* ---- root file systems ----------------------------------------------------------------------- */
 
-static int mount_overlay(struct rootfs *rootfs, const char *lower, const char *scratch, const char *id,
-	struct error *err)
+static int mount_overlay(struct rootfs *rootfs, const char *lower, const char *scratch,
+	const char *id, struct error *err)
 {
 	cleanup(free_ptr) char *upper = NULL, *work = NULL, *options = NULL;
 	if (asprintf(&rootfs->scratch, "%s/%s", scratch, id) < 0 ||
@@ -158,7 +160,8 @@ static int mount_overlay(struct rootfs *rootfs, const char *lower, const char *s
 	if (dir_make(upper, 0755, err) < 0 || dir_make(work, 0700, err) < 0)
 		return -1;
 	if (mount("overlay", rootfs->path, "overlay", 0, options) < 0)
-		return error_set_errno(err, errno, "mount an overlay of %s on %s", lower, rootfs->path);
+		return error_set_errno(err, errno, "mount an overlay of %s on %s", lower,
+			rootfs->path);
 	rootfs->mounted = true;
 	return 0;
 }

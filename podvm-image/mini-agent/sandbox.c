@@ -40,7 +40,8 @@ struct namespace_maker {
 static int keep_namespace(const char *name, const char *file)
 {
 	char source[64];
-	snprintf(source, sizeof(source), "/proc/self/task/%d/ns/%s", (int)syscall(SYS_gettid), name);
+	snprintf(source, sizeof(source), "/proc/self/task/%d/ns/%s", (int)syscall(SYS_gettid),
+		name);
 	cleanup(close_fd) int fd = open(file, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
 	return fd < 0 || mount(source, file, NULL, MS_BIND, NULL) < 0 ? -1 : 0;
 }
@@ -51,7 +52,8 @@ static void *make_namespaces(void *context)
 	struct namespace_maker *maker = context;
 	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS) < 0 ||
 		(*maker->hostname && sethostname(maker->hostname, strlen(maker->hostname)) < 0) ||
-		keep_namespace("ipc", maker->ipc_ns) < 0 || keep_namespace("uts", maker->uts_ns) < 0)
+		keep_namespace("ipc", maker->ipc_ns) < 0 ||
+		keep_namespace("uts", maker->uts_ns) < 0)
 		maker->errnum = errno;
 	return NULL;
 }
@@ -95,7 +97,8 @@ static int write_resolv_conf(const Agent__CreateSandboxRequest *request, struct 
 	return file_write(KATA_FOLDER "/sandbox/resolv.conf", 0644, text.data, text.len, err);
 }
 
-static int create_locked(struct sandbox *s, const Agent__CreateSandboxRequest *request, struct error *err)
+static int create_locked(struct sandbox *s, const Agent__CreateSandboxRequest *request,
+	struct error *err)
 {
 	if (s->created)
 		return error_set(err, ERROR_EXISTS, "the sandbox was created before");

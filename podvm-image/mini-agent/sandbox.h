@@ -11,9 +11,10 @@ struct sandbox {
 	struct places places;
 	struct crun crun;
 	struct cgroups cgroups;
-	const char *unlink_socket; /* the agent's socket, removed by CreateSandbox; NULL: left alone */
-	int destroyed_fd;	   /* eventfd, readable once the sandbox was destroyed */
-	pthread_mutex_t lock;	   /* guards what follows */
+	const char
+		*unlink_socket; /* the agent's socket, removed by CreateSandbox; NULL: left alone */
+	int destroyed_fd;       /* eventfd, readable once the sandbox was destroyed */
+	pthread_mutex_t lock;   /* guards what follows */
 	bool created;
 	char *ipc_ns, *uts_ns; /* files that hold the namespaces */
 	struct container *containers;
@@ -37,7 +38,10 @@ int sandbox_remove_container(struct sandbox *sandbox, const char *id, const stru
 /* A reference, or NULL with status 3. */
 struct container *sandbox_container(struct sandbox *sandbox, const char *id, struct error *err);
 
-/* Waits until the kernel has killed for want of memory in some container: *id is it, to be freed. */
-int sandbox_wait_oom(struct sandbox *sandbox, char **id, const struct bound *bound, struct error *err);
+/*
+ * Waits until the kernel has killed for want of memory in some container: *id is it, to be freed.
+ */
+int sandbox_wait_oom(struct sandbox *sandbox, char **id, const struct bound *bound,
+	struct error *err);
 
 #endif

@@ -21,7 +21,8 @@ int storage_check_path(const char *path, struct error *err)
 	size_t len = strlen(path), prefix = strlen(KATA_FOLDER "/");
 	if (len >= PATH_MAX / 2 || strncmp(path, KATA_FOLDER "/", prefix) || len == prefix ||
 		strstr(path, "/../") || (len > 3 && !strcmp(path + len - 3, "/..")))
-		return error_set(err, ERROR_INVALID, "path \"%.200s\" is not below " KATA_FOLDER, path);
+		return error_set(err, ERROR_INVALID, "path \"%.200s\" is not below " KATA_FOLDER,
+			path);
 	return 0;
 }
 
@@ -30,9 +31,17 @@ static const struct {
 	const char *name;
 	unsigned long set, clear;
 } flags[] = {
-	{"ro", MS_RDONLY, 0}, {"rw", 0, MS_RDONLY}, {"noexec", MS_NOEXEC, 0}, {"exec", 0, MS_NOEXEC},
-	{"nosuid", MS_NOSUID, 0}, {"suid", 0, MS_NOSUID}, {"nodev", MS_NODEV, 0}, {"dev", 0, MS_NODEV},
-	{"noatime", MS_NOATIME, 0}, {"relatime", MS_RELATIME, 0}, {"sync", MS_SYNCHRONOUS, 0},
+	{"ro", MS_RDONLY, 0},
+	{"rw", 0, MS_RDONLY},
+	{"noexec", MS_NOEXEC, 0},
+	{"exec", 0, MS_NOEXEC},
+	{"nosuid", MS_NOSUID, 0},
+	{"suid", 0, MS_NOSUID},
+	{"nodev", MS_NODEV, 0},
+	{"dev", 0, MS_NODEV},
+	{"noatime", MS_NOATIME, 0},
+	{"relatime", MS_RELATIME, 0},
+	{"sync", MS_SYNCHRONOUS, 0},
 	{"defaults", 0, 0},
 };
 
@@ -60,15 +69,16 @@ static int make_ephemeral(const Agent__Storage *storage, struct error *err)
 	unsigned long set = 0;
 	cleanup(buf_free) struct buf data = BUF_INIT;
 	if (*storage->fstype && strcmp(storage->fstype, "tmpfs"))
-		return error_set(err, ERROR_UNSUPPORTED,
-			"storage %s: mini-agent mounts no %s", storage->mount_point, storage->fstype);
+		return error_set(err, ERROR_UNSUPPORTED, "storage %s: mini-agent mounts no %s",
+			storage->mount_point, storage->fstype);
 	if (dir_make(storage->mount_point, 0755, err) < 0)
 		return -1;
 	if (is_mounted(storage->mount_point))
 		return 0;
 	for (size_t i = 0; i < storage->n_options; i++)
 		/* The owner is set by a chown in kata-agent, not by tmpfs. */
-		if (!take_flag(storage->options[i], &set) && strncmp(storage->options[i], "fsgid=", 6))
+		if (!take_flag(storage->options[i], &set) &&
+			strncmp(storage->options[i], "fsgid=", 6))
 			buf_printf(&data, "%s%s", data.len ? "," : "", storage->options[i]);
 	if (mount("tmpfs", storage->mount_point, "tmpfs", set, buf_text(&data)) < 0)
 		return error_set_errno(err, errno, "mount tmpfs (%s) on %s", buf_text(&data),
@@ -110,12 +120,16 @@ int storages_make(Agent__Storage *const *storages, size_t count, struct error *e
 
 void storages_remove(void)
 {
-	/* Their paths change while they are unmounted: look again after each. The last made goes first. */
+	/*
+	 * Their paths change while they are unmounted: look again after each. The last made goes
+	 * first.
+	 */
 	for (int tries = 0; tries < 1000; tries++) {
 		cleanup(free_ptr) char *last = NULL;
 		FILE *mounts = setmntent("/proc/self/mounts", "re");
 		for (struct mntent *entry; mounts && (entry = getmntent(mounts));) {
-			if (strncmp(entry->mnt_dir, KATA_FOLDER "/sandbox/", strlen(KATA_FOLDER "/sandbox/")))
+			if (strncmp(entry->mnt_dir, KATA_FOLDER "/sandbox/",
+				    strlen(KATA_FOLDER "/sandbox/")))
 				continue;
 			free(last);
 			last = strdup(entry->mnt_dir);

@@ -15,12 +15,15 @@
 int storage_check_path(const char *path, struct error *err);
 
 /*
- * "ephemeral" is a tmpfs, "local" a folder; "image_guest_pull" is the container's matter and passed over; others
- * are refused. One that is there already (shared by containers) is fine.
+ * "ephemeral" is a tmpfs, "local" a folder; "image_guest_pull" is the container's matter and passed
+ * over; others are refused. One that is there already (shared by containers) is fine.
  */
 int storages_make(Agent__Storage *const *storages, size_t count, struct error *err);
 
-/* Unmounts and removes all that is mounted below KATA_FOLDER and what lies in its folders for sandboxes. */
+/*
+ * Unmounts and removes all that is mounted below KATA_FOLDER and what lies in its folders for
+ * sandboxes.
+ */
 void storages_remove(void);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ttrpc_frame.c - fuzz: bytes as a peer might send them, through the frame reader and both envelopes
+ * ttrpc_frame.c - fuzz: bytes as a peer might send them, through the frame reader and both
+ * envelopes
  *
- * The first byte says in what pieces the rest arrives. What reads as an envelope is written and read
- * again and must say the same.
+ * The first byte says in what pieces the rest arrives. What reads as an envelope is written and
+ * read again and must say the same.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -12,10 +13,10 @@
 #include "ttrpc/frame.h"
 #include "ttrpc/frame_reader.h"
 
-#define require(condition)                                                                         \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
+#define require(condition)        \
+	do {                      \
+		if (!(condition)) \
+			abort();  \
 	} while (0)
 
 static bool same(struct ttrpc_bytes a, struct ttrpc_bytes b)
@@ -32,8 +33,8 @@ static void try_request(const uint8_t *data, size_t len)
 	/* Redundant forms are written shorter, never longer. */
 	require(ttrpc_request_write(&out, 1, 0, &first, NULL) == 0);
 	require(out.len <= len + TTRPC_HEADER_SIZE);
-	require(ttrpc_request_read(out.data + TTRPC_HEADER_SIZE, out.len - TTRPC_HEADER_SIZE, &second,
-			NULL) == 0);
+	require(ttrpc_request_read(out.data + TTRPC_HEADER_SIZE, out.len - TTRPC_HEADER_SIZE,
+			&second, NULL) == 0);
 	require(same(first.service, second.service) && same(first.method, second.method) &&
 		same(first.payload, second.payload) && same(first.metadata, second.metadata) &&
 		first.timeout_ns == second.timeout_ns);
@@ -46,8 +47,8 @@ static void try_response(const uint8_t *data, size_t len)
 		return;
 	cleanup(buf_free) struct buf out = BUF_INIT;
 	require(ttrpc_response_write(&out, 1, &first, NULL) == 0);
-	require(ttrpc_response_read(out.data + TTRPC_HEADER_SIZE, out.len - TTRPC_HEADER_SIZE, &second,
-			NULL) == 0);
+	require(ttrpc_response_read(out.data + TTRPC_HEADER_SIZE, out.len - TTRPC_HEADER_SIZE,
+			&second, NULL) == 0);
 	require(first.code == second.code);
 	if (first.code)
 		require(same(first.message, second.message));
@@ -64,7 +65,8 @@ static void try_stream(const uint8_t *data, size_t len, size_t step)
 		require(more >= 0);
 		if (more) {
 			require(reader->oversized == (reader->header.length > TTRPC_DATA_MAX));
-			require(reader->data.len == (reader->oversized ? 0 : reader->header.length));
+			require(reader->data.len ==
+				(reader->oversized ? 0 : reader->header.length));
 			try_request(reader->data.data, reader->data.len);
 			try_response(reader->data.data, reader->data.len);
 			continue;

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our ttrpc client and server against Go's library, the one that Kata's Go shim and containerd use."""
 
-import os
 import pathlib
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -24,12 +24,18 @@ def go_peer(tmp_path_factory) -> str:
     return str(program)
 
 
+def answers(path: str) -> bool:
+    """Go's listener shows its file a moment before it listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 def check_against(server: str, client: str, folder: pathlib.Path) -> None:
-    socket = f"{folder}/socket"
-    with subprocess.Popen([server, "serve", socket], stdin=subprocess.PIPE) as serving:
+    path = f"{folder}/socket"
+    with subprocess.Popen([server, "serve", path], stdin=subprocess.PIPE) as serving:
         try:
-            wait_until(lambda: os.path.exists(socket) or serving.poll() is not None, 20, "the server's socket")
-            done = subprocess.run([client, "check", socket], capture_output=True, text=True, timeout=120)
+            wait_until(lambda: answers(path) or serving.poll() is not None, 20, "the server's socket")
+            done = subprocess.run([client, "check", path], capture_output=True, text=True, timeout=120)
         finally:
             serving.stdin.close()
             assert serving.wait(20) == 0

@@ -124,7 +124,8 @@ static int serve(const char *path, struct error *err)
 {
 	struct unix_socket_identity identity;
 	int fd = unix_socket_listen(path, &identity, err);
-	struct ttrpc_server *server = fd < 0 ? NULL : ttrpc_server_start(fd, &service, 1, NULL, err);
+	struct ttrpc_server *server =
+		fd < 0 ? NULL : ttrpc_server_start(fd, &service, 1, NULL, err);
 	if (!server)
 		return -1;
 	char byte;
@@ -149,7 +150,8 @@ static int expect(struct ttrpc_client *client, const char *method, const char *t
 	cleanup(buf_free) struct buf request = BUF_INIT, reply = BUF_INIT;
 	struct bound bound = seconds(30);
 	put_text(&request, text, len);
-	if (ttrpc_client_call(client, SERVICE, method, request.data, request.len, &reply, &bound, err) < 0)
+	if (ttrpc_client_call(client, SERVICE, method, request.data, request.len, &reply, &bound,
+		    err) < 0)
 		return -1;
 	struct ttrpc_bytes got = text_of(reply.data, reply.len);
 	if (got.len != len || (len && memcmp(got.data, text, len)))
@@ -159,7 +161,8 @@ static int expect(struct ttrpc_client *client, const char *method, const char *t
 
 static int check_echo(struct ttrpc_client *client, struct error *err)
 {
-	return expect(client, "Echo", "hello", 5, err) < 0 ? -1 : expect(client, "Echo", "", 0, err);
+	return expect(client, "Echo", "hello", 5, err) < 0 ? -1
+							   : expect(client, "Echo", "", 0, err);
 }
 
 static int check_largest(struct ttrpc_client *client, struct error *err)
@@ -188,8 +191,8 @@ static int check_statuses(struct ttrpc_client *client, struct error *err)
 		cleanup(buf_free) struct buf request = BUF_INIT;
 		struct bound bound = seconds(30);
 		put_text(&request, "this", 4);
-		ttrpc_client_call(client, cases[i].service, cases[i].method, request.data, request.len,
-			NULL, &bound, &status);
+		ttrpc_client_call(client, cases[i].service, cases[i].method, request.data,
+			request.len, NULL, &bound, &status);
 		if (status.status != cases[i].status ||
 			strcmp(error_message(&status), cases[i].message))
 			return error_set(err, ERROR_INTERNAL, "%s: got %d %s", cases[i].method,
@@ -212,7 +215,8 @@ static void *call_in_thread(void *client)
 {
 	for (int i = 0; i < 20; i++) {
 		char text[32];
-		int len = snprintf(text, sizeof(text), "%d of %lx", i, (unsigned long)pthread_self());
+		int len =
+			snprintf(text, sizeof(text), "%d of %lx", i, (unsigned long)pthread_self());
 		if (expect(client, "Echo", text, (size_t)len, NULL) < 0)
 			return client;
 	}
@@ -245,7 +249,8 @@ static int expect_message(struct ttrpc_stream *stream, const char *text, struct 
 	if (got == 0)
 		return error_set(err, ERROR_INTERNAL, "the stream ended before \"%s\"", text);
 	if (!ttrpc_bytes_equal(text_of(message.data, message.len), text))
-		return error_set(err, ERROR_INTERNAL, "something else came instead of \"%s\"", text);
+		return error_set(err, ERROR_INTERNAL, "something else came instead of \"%s\"",
+			text);
 	return 0;
 }
 
@@ -282,8 +287,8 @@ static int check_pour(struct ttrpc_client *client, struct error *err)
 	struct bound bound = seconds(30);
 	cleanup(buf_free) struct buf request = BUF_INIT;
 	put_text(&request, "1000", 4);
-	cleanup(ttrpc_stream_free_ptr) struct ttrpc_stream *stream = ttrpc_stream_open(client, SERVICE,
-		"Pour", request.data, request.len, false, &bound, err);
+	cleanup(ttrpc_stream_free_ptr) struct ttrpc_stream *stream = ttrpc_stream_open(client,
+		SERVICE, "Pour", request.data, request.len, false, &bound, err);
 	for (int i = 0; stream && i < 1000; i++) {
 		char text[16];
 		snprintf(text, sizeof(text), "%d", i);
@@ -320,7 +325,8 @@ static const struct {
 
 static int check(const char *path, struct error *err)
 {
-	cleanup(ttrpc_client_free_ptr) struct ttrpc_client *client = ttrpc_client_connect(path, NULL, err);
+	cleanup(ttrpc_client_free_ptr) struct ttrpc_client *client =
+		ttrpc_client_connect(path, NULL, err);
 	if (!client)
 		return -1;
 	for (size_t i = 0; i < array_size(checks); i++) {

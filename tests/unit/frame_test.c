@@ -50,8 +50,8 @@ static void test_requests_have_the_bytes_that_peers_send(void **state)
 		{"00 00 00 2c 00 00 00 01 01 00 | 0a 15 68 79 70 65 72 76 69 73 6f 72 2e 48 79 70 65 72 76"
 		 "69 73 6f 72 12 06 53 74 6f 70 56 4d 1a 05 0a 03 61 62 63 20 80 94 eb dc 03",
 			"hypervisor.Hypervisor", "StopVM", "\n\003abc", 1000000000},
-		{"00 00 00 11 00 00 00 01 01 00 | 0a 01 73 12 01 6d 20 ff ff ff ff ff ff ff ff ff 01", "s",
-			"m", "", -1},
+		{"00 00 00 11 00 00 00 01 01 00 | 0a 01 73 12 01 6d 20 ff ff ff ff ff ff ff ff ff 01",
+			"s", "m", "", -1},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		uint8_t want[128];
@@ -62,8 +62,9 @@ static void test_requests_have_the_bytes_that_peers_send(void **state)
 		assert_int_equal(header.length, len - TTRPC_HEADER_SIZE);
 		assert_int_equal(header.stream, 1);
 		assert_int_equal(header.type, TTRPC_REQUEST);
-		assert_int_equal(ttrpc_request_read(want + TTRPC_HEADER_SIZE, header.length, &request,
-					 NULL), 0);
+		assert_int_equal(ttrpc_request_read(want + TTRPC_HEADER_SIZE, header.length,
+					 &request, NULL),
+			0);
 		assert_bytes(request.service, cases[i].service);
 		assert_bytes(request.method, cases[i].method);
 		assert_bytes(request.payload, cases[i].payload);
@@ -83,10 +84,8 @@ static void test_success_is_read_in_every_form(void **state)
 		const char *hex, *payload;
 	} cases[] = {
 		{"0a 00 12 02 08 01", "\010\001"}, /* Rust: an empty status */
-		{"12 02 08 01", "\010\001"},	   /* Go: no status */
-		{"0a 02 08 00 12 02 08 01", "\010\001"},
-		{"", ""},
-		{"0a 00", ""},
+		{"12 02 08 01", "\010\001"},       /* Go: no status */
+		{"0a 02 08 00 12 02 08 01", "\010\001"}, {"", ""}, {"0a 00", ""},
 		{"1a 03 61 62 63 12 02 08 01", "\010\001"}, /* with an unknown field */
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
@@ -110,16 +109,20 @@ static void test_a_status_keeps_code_and_message(void **state)
 {
 	(void)state;
 	uint8_t want[64];
-	size_t len = from_hex("00 00 00 10 00 00 00 03 02 00 | 0a 0e 08 0c 12 0a 6d 65 74 68 6f 64 20 46"
-			      "6f 6f", want);
-	struct ttrpc_response response = {
-		.code = TTRPC_UNIMPLEMENTED, .message = text("method Foo"), .payload = text("left out")};
+	size_t len =
+		from_hex("00 00 00 10 00 00 00 03 02 00 | 0a 0e 08 0c 12 0a 6d 65 74 68 6f 64 20 46"
+			 "6f 6f",
+			want);
+	struct ttrpc_response response = {.code = TTRPC_UNIMPLEMENTED,
+		.message = text("method Foo"),
+		.payload = text("left out")};
 	cleanup(buf_free) struct buf out = BUF_INIT;
 	assert_int_equal(ttrpc_response_write(&out, 3, &response, NULL), 0);
 	assert_int_equal(out.len, len);
 	assert_memory_equal(out.data, want, len);
-	assert_int_equal(ttrpc_response_read(want + TTRPC_HEADER_SIZE, len - TTRPC_HEADER_SIZE, &response,
-				 NULL), 0);
+	assert_int_equal(ttrpc_response_read(want + TTRPC_HEADER_SIZE, len - TTRPC_HEADER_SIZE,
+				 &response, NULL),
+		0);
 	assert_int_equal(response.code, 12);
 	assert_bytes(response.message, "method Foo");
 	assert_int_equal(response.payload.len, 0);
@@ -127,15 +130,19 @@ static void test_a_status_keeps_code_and_message(void **state)
 	buf_free(&out);
 	response.code = -7;
 	assert_int_equal(ttrpc_response_write(&out, 3, &response, NULL), 0);
-	assert_int_equal(ttrpc_response_read(out.data + TTRPC_HEADER_SIZE, out.len - TTRPC_HEADER_SIZE,
-				 &response, NULL), 0);
+	assert_int_equal(ttrpc_response_read(out.data + TTRPC_HEADER_SIZE,
+				 out.len - TTRPC_HEADER_SIZE, &response, NULL),
+		0);
 	assert_int_equal(response.code, -7);
 }
 
 static void test_metadata_travels_as_it_is(void **state)
 {
 	(void)state;
-	static const uint8_t data[] = "\n\001s" "*\006\n\001a\022\001b" "*\003\n\001c" "\022\001m";
+	static const uint8_t data[] = "\n\001s"
+				      "*\006\n\001a\022\001b"
+				      "*\003\n\001c"
+				      "\022\001m";
 	struct ttrpc_request request;
 	assert_int_equal(ttrpc_request_read(data, sizeof(data) - 1, &request, NULL), 0);
 	assert_bytes(request.metadata, "*\006\n\001a\022\001b*\003\n\001c");
@@ -180,7 +187,8 @@ static void test_what_is_no_envelope_is_refused_with_its_place(void **state)
 	}
 	cleanup_error err = ERROR_INIT;
 	struct ttrpc_response response;
-	assert_int_equal(ttrpc_response_read((const uint8_t *)"\n\002\010\200", 4, &response, &err), -1);
+	assert_int_equal(ttrpc_response_read((const uint8_t *)"\n\002\010\200", 4, &response, &err),
+		-1);
 	assert_string_equal(error_message(&err), "status: byte 1: number is cut short");
 }
 
@@ -240,7 +248,8 @@ static void test_codes_and_kinds(void **state)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		assert_string_equal(ttrpc_code_name(cases[i].code), cases[i].name);
 		assert_int_equal(ttrpc_kind_of(cases[i].code), cases[i].kind);
-		assert_int_equal(ttrpc_kind_of((int32_t)ttrpc_code_of(cases[i].kind)), cases[i].back);
+		assert_int_equal(ttrpc_kind_of((int32_t)ttrpc_code_of(cases[i].kind)),
+			cases[i].back);
 	}
 	assert_int_equal(ttrpc_code_of(ERROR_CAPACITY), TTRPC_RESOURCE_EXHAUSTED);
 	assert_int_equal(ttrpc_code_of(ERROR_THROTTLED), TTRPC_RESOURCE_EXHAUSTED);
@@ -280,7 +289,9 @@ static void test_frames_come_out_whole_however_they_arrive(void **state)
 	for (size_t i = 0; i < TTRPC_DATA_MAX; i++)
 		pattern[i] = (uint8_t)(i * 31 >> 3);
 	for (uint32_t i = 0; i < SIZES; i++)
-		assert_int_equal(ttrpc_data_write(&wire, i, 0, pattern + i, sizes[i] - (sizes[i] > 6 ? i : 0), NULL), 0);
+		assert_int_equal(ttrpc_data_write(&wire, i, 0, pattern + i,
+					 sizes[i] - (sizes[i] > 6 ? i : 0), NULL),
+			0);
 	for (size_t s = 0; s < array_size(steps); s++) {
 		struct feed feed = {wire.data, wire.len, steps[s]};
 		struct frame_reader *reader = calloc(1, sizeof(*reader));
@@ -332,8 +343,9 @@ static void test_messages_round_trip_and_keep_unknown_fields(void **state)
 	(void)state;
 	static const uint8_t bytes[] = "\n\003cid\030\017\322\001\003new"; /* field 26 is unknown */
 	cleanup_error err = ERROR_INIT;
-	Agent__SignalProcessRequest *request = (Agent__SignalProcessRequest *)message_unpack(
-		&agent__signal_process_request__descriptor, bytes, sizeof(bytes) - 1, &err);
+	Agent__SignalProcessRequest *request = (Agent__SignalProcessRequest *)
+		message_unpack(&agent__signal_process_request__descriptor, bytes, sizeof(bytes) - 1,
+			&err);
 	assert_non_null(request);
 	assert_string_equal(request->container_id, "cid");
 	assert_int_equal(request->signal, 15);
@@ -351,7 +363,8 @@ static void test_messages_that_are_none_are_refused(void **state)
 {
 	(void)state;
 	cleanup_error err = ERROR_INIT;
-	assert_null(message_unpack(&agent__signal_process_request__descriptor, "\n\005cid", 5, &err));
+	assert_null(
+		message_unpack(&agent__signal_process_request__descriptor, "\n\005cid", 5, &err));
 	assert_string_equal(error_message(&err),
 		"unmarshal agent.SignalProcessRequest: not such a message");
 	assert_int_equal(err.kind, ERROR_INVALID);

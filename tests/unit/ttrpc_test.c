@@ -2,8 +2,8 @@
 /*
  * ttrpc_test.c - client and server against each other, and the server against raw bytes
  *
- * The service "test.Echo" answers at once, fails, waits for its caller to go, or streams. Nothing here
- * sleeps to let something happen: handlers and tests meet at semaphores.
+ * The service "test.Echo" answers at once, fails, waits for its caller to go, or streams. Nothing
+ * here sleeps to let something happen: handlers and tests meet at semaphores.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -219,7 +219,8 @@ static int call(struct ttrpc_client *client, const char *method, const char *pay
 	struct buf *reply, struct error *err)
 {
 	struct bound bound = soon();
-	return ttrpc_client_call(client, SERVICE, method, payload, strlen(payload), reply, &bound, err);
+	return ttrpc_client_call(client, SERVICE, method, payload, strlen(payload), reply, &bound,
+		err);
 }
 
 /* ---- raw frames ------------------------------------------------------------------------------ */
@@ -286,7 +287,8 @@ static void raw_expect(struct raw *raw, uint32_t stream, int32_t code, const cha
 	assert_int_equal(raw->reader.header.stream, stream);
 	assert_int_equal(raw->reader.header.type, TTRPC_RESPONSE);
 	assert_int_equal(ttrpc_response_read(raw->reader.data.data, raw->reader.data.len, &response,
-				 NULL), 0);
+				 NULL),
+		0);
 	struct ttrpc_bytes got = response.code ? response.message : response.payload;
 	cleanup(free_ptr) char *copy = strndup(got.len ? (const char *)got.data : "", got.len);
 	assert_string_equal(copy, text);
@@ -321,7 +323,8 @@ static void test_statuses_arrive_verbatim(void **state)
 		{SERVICE, "Fail", "7", TTRPC_NOT_FOUND, ERROR_GONE, "no process 7"},
 		{SERVICE, "Fail", "77", TTRPC_FAILED_PRECONDITION, ERROR_INVALID, "no process 77"},
 		{SERVICE, "Missing", "", TTRPC_UNIMPLEMENTED, ERROR_UNSUPPORTED, "method Missing"},
-		{"test.None", "Echo", "", TTRPC_UNIMPLEMENTED, ERROR_UNSUPPORTED, "service test.None"},
+		{"test.None", "Echo", "", TTRPC_UNIMPLEMENTED, ERROR_UNSUPPORTED,
+			"service test.None"},
 		{SERVICE, "HugeReply", "", TTRPC_RESOURCE_EXHAUSTED, ERROR_QUOTA,
 			"message length 4194409 exceed maximum message size of 4194304"},
 	};
@@ -332,7 +335,9 @@ static void test_statuses_arrive_verbatim(void **state)
 		cleanup_error err = ERROR_INIT;
 		struct bound bound = soon();
 		assert_int_equal(ttrpc_client_call(client, cases[i].service, cases[i].method,
-					 cases[i].payload, strlen(cases[i].payload), NULL, &bound, &err), -1);
+					 cases[i].payload, strlen(cases[i].payload), NULL, &bound,
+					 &err),
+			-1);
 		assert_string_equal(error_message(&err), cases[i].message);
 		assert_int_equal(err.status, cases[i].status);
 		assert_int_equal(err.kind, cases[i].kind);
@@ -347,7 +352,9 @@ static void test_a_request_over_the_limit_fails_before_it_is_sent(void **state)
 	client_scope *client = dial(&f);
 	cleanup_error err = ERROR_INIT;
 	cleanup(free_ptr) uint8_t *payload = calloc(1, TTRPC_DATA_MAX);
-	assert_int_equal(ttrpc_client_call(client, "s", "m", payload, TTRPC_DATA_MAX, NULL, NULL, &err), -1);
+	assert_int_equal(ttrpc_client_call(client, "s", "m", payload, TTRPC_DATA_MAX, NULL, NULL,
+				 &err),
+		-1);
 	assert_string_equal(error_message(&err),
 		"message length 4194315 exceed maximum message size of 4194304");
 	assert_int_equal(call(client, "Echo", "still there", NULL, &err), 0);
@@ -365,7 +372,9 @@ static void test_the_largest_messages_pass_both_ways(void **state)
 	cleanup(free_ptr) uint8_t *payload = malloc(len);
 	for (size_t i = 0; i < len; i++)
 		payload[i] = (uint8_t)(i * 7 >> 5);
-	assert_int_equal(ttrpc_client_call(client, SERVICE, "Echo", payload, len, &reply, NULL, &err), 0);
+	assert_int_equal(ttrpc_client_call(client, SERVICE, "Echo", payload, len, &reply, NULL,
+				 &err),
+		0);
 	assert_int_equal(reply.len, len);
 	assert_memory_equal(reply.data, payload, len);
 }
@@ -453,7 +462,9 @@ static void test_the_callers_time_reaches_the_handler(void **state)
 	cleanup(buf_free) struct buf reply = BUF_INIT;
 	cleanup_error err = ERROR_INIT;
 	assert_int_equal(call(client, "TimeoutLeft", "", &reply, &err), 0);
-	assert_int_equal(ttrpc_client_call(client, SERVICE, "TimeoutLeft", "", 0, &reply, NULL, &err), 0);
+	assert_int_equal(ttrpc_client_call(client, SERVICE, "TimeoutLeft", "", 0, &reply, NULL,
+				 &err),
+		0);
 	assert_string_equal(buf_text(&reply), "somenone");
 	struct raw raw;
 	raw_connect(&raw, &f);
@@ -654,8 +665,8 @@ static void test_a_request_may_arrive_byte_by_byte(void **state)
 	set_up(&f);
 	struct raw raw;
 	raw_connect(&raw, &f);
-	static const uint8_t frame[] =
-		"\0\0\0\030\0\0\0\001\001\0" "\n\011test.Echo\022\004Echo\032\005bytes";
+	static const uint8_t frame[] = "\0\0\0\030\0\0\0\001\001\0"
+				       "\n\011test.Echo\022\004Echo\032\005bytes";
 	for (size_t i = 0; i + 1 < sizeof(frame); i++)
 		raw_send(&raw, frame + i, 1);
 	raw_expect(&raw, 1, 0, "bytes");
@@ -749,7 +760,8 @@ static void test_a_chat_goes_both_ways(void **state)
 	assert_int_equal(ttrpc_stream_receive(stream, &rest, NULL, &err), 0);
 	assert_int_equal(ttrpc_stream_receive(stream, &rest, NULL, &err), 0);
 	assert_int_equal(ttrpc_stream_send(stream, "x", 1, &err), -1);
-	assert_string_equal(error_message(&err), SERVICE "/Chat: this side of the stream is closed");
+	assert_string_equal(error_message(&err),
+		SERVICE "/Chat: this side of the stream is closed");
 }
 
 static void test_a_sum_is_one_response_after_many_messages(void **state)
@@ -782,10 +794,11 @@ static void test_a_slow_reader_holds_up_the_sender_and_loses_nothing(void **stat
 	client_scope *client = dial(&f);
 	cleanup_error err = ERROR_INIT;
 	struct bound bound = soon();
-	cleanup(ttrpc_stream_free_ptr) struct ttrpc_stream *stream = ttrpc_stream_open(client, SERVICE,
-		"Pour", "0123456789012345678901234567890123456789012345678901234567890123456789"
+	cleanup(ttrpc_stream_free_ptr) struct ttrpc_stream *stream =
+		ttrpc_stream_open(client, SERVICE, "Pour",
+			"0123456789012345678901234567890123456789012345678901234567890123456789"
 			"0123456789012345678901234567890123456789012345678901234567890123456789",
-		140, false, &bound, &err);
+			140, false, &bound, &err);
 	assert_non_null(stream);
 	for (size_t i = 0; i < 140; i++) {
 		cleanup(buf_free) struct buf message = BUF_INIT;
@@ -906,15 +919,17 @@ static void *stress_thread(void *context)
 			break;
 		}
 		case 3: { /* gives up at a random time; the answer comes late */
-			struct bound bound = {.deadline_ns = deadline_in(rand_r(&s->seed) % 200000)};
+			struct bound bound = {
+				.deadline_ns = deadline_in(rand_r(&s->seed) % 200000)};
 			ttrpc_client_call(s->shared, SERVICE, "Echo", "x", 1, NULL, &bound, &err);
 			assert_true(err.kind == ERROR_NONE || err.kind == ERROR_TIMEOUT);
 			break;
 		}
 		case 4: {
 			struct bound bound = soon();
-			cleanup(ttrpc_stream_free_ptr) struct ttrpc_stream *stream = ttrpc_stream_open(
-				s->shared, SERVICE, "Chat", NULL, 0, true, &bound, &err);
+			cleanup(ttrpc_stream_free_ptr) struct ttrpc_stream *stream =
+				ttrpc_stream_open(s->shared, SERVICE, "Chat", NULL, 0, true, &bound,
+					&err);
 			cleanup(buf_free) struct buf in = BUF_INIT;
 			assert_non_null(stream);
 			assert_int_equal(ttrpc_stream_send(stream, "ping", 4, &err), 0);
