@@ -64,7 +64,7 @@ static int help_or_failure(bool help, struct error *err)
 int main(int argc, char **argv)
 {
 	cleanup_error err = ERROR_INIT;
-	struct settings settings;
+	cleanup(settings_free) struct settings settings = {0};
 	bool help = false;
 	int parsed = settings_parse(argc, argv, &settings, &help, &err);
 	if (parsed < 0 || help)
@@ -90,7 +90,7 @@ int main(int argc, char **argv)
 		machine_end();
 	}
 
-	struct pod pod;
+	struct pod pod = {0};
 	int result = services_init(&err);
 	if (result == 0)
 		result = pod_init(&pod, &settings, &err);
@@ -100,10 +100,8 @@ int main(int argc, char **argv)
 		stage_line("failed: %s", error_message(&err));
 	else
 		stage_line("ended");
-	bool container = settings.container;
 	pod_free(&pod);
-	settings_free(&settings);
-	if (!container)
+	if (!settings.container)
 		machine_end();
 	return result < 0 ? 1 : 0;
 }
