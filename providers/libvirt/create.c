@@ -265,9 +265,11 @@ static int define(struct making *m, struct call *call, virDomainPtr *domain, str
 		*domain = virDomainDefineXML(call->conn, xml);
 		if (*domain)
 			return 0;
-		if (call_failed(call, err, "define domain %s", m->plan.identity.name) < 0 && err &&
-			err->kind != ERROR_EXISTS)
+		call_failed(call, err, "define domain %s", m->plan.identity.name);
+		if (failure_kind(call->code, call->domain, call->text) != ERROR_EXISTS ||
+			attempt + 1 == NAME_ATTEMPTS)
 			return -1;
+		error_clear(err);
 		log_debug("domain name %s is taken", m->plan.identity.name);
 	}
 	return -1;

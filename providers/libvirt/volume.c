@@ -253,12 +253,10 @@ int base_image_probe(struct call *call, virStorageVolPtr volume, const struct ba
 {
 	if (strcmp(base->format, "qcow2") != 0)
 		return 0;
-	unsigned char *head = malloc(QCOW2_HEAD_MAX * 4);
+	cleanup(free_ptr) unsigned char *head = malloc(QCOW2_HEAD_MAX);
 	if (!head)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
-	cleanup(free_ptr) void *owned = head;
-	/* The header, then enough for qemu-img's place of the first-level table (the fourth cluster). */
-	size_t want = QCOW2_HEAD_MAX * 4;
+	size_t want = QCOW2_HEAD_MAX;
 	if (base->physical && base->physical < want)
 		want = (size_t)base->physical;
 	ssize_t len = volume_download(call, volume, head, want, 0, err);

@@ -49,7 +49,8 @@ int base_image_probe(struct call *call, virStorageVolPtr volume, const struct ba
 	struct error *err);
 /* The check itself: head holds the first len bytes of a file of physical bytes. */
 int qcow2_head_check(const unsigned char *head, size_t len, uint64_t physical, struct error *err);
-#define QCOW2_HEAD_MAX 65536
+/* Enough for qemu-img's place of the first-level table, the fourth cluster of 64 KiB. */
+#define QCOW2_HEAD_MAX ((size_t)4 * 65536)
 
 /* Makes the root disk; one of this name is deleted first. ERROR_CAPACITY: the pool is full. */
 int root_volume_make(struct call *call, virStoragePoolPtr pool, const struct pool_facts *facts,

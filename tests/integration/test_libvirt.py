@@ -125,7 +125,12 @@ class Rig:
                 return False
             return "ready" in text
 
-        wait_until(answered, BOOT_TIMEOUT, f"the guest at {address} answers", 0.1)
+        try:
+            wait_until(answered, BOOT_TIMEOUT, f"the guest at {address} answers", 0.1)
+        except TimeoutError as error:
+            networks = self.virsh("net-list", "--name").split()
+            leases = "".join(self.virsh("net-dhcp-leases", name) for name in networks)
+            raise AssertionError(f"{error}\nleases:\n{leases}\nconsole:\n{self.backend.console()[-2000:]}") from None
         report: dict = {}
         for line in text.splitlines():
             word, _, rest = line.partition(" ")
