@@ -62,10 +62,10 @@ class Libvirt:
     def pid(self) -> int:
         return int(self.values["LIBVIRTD_PID"])
 
-    def virsh(self, *arguments: str) -> str:
+    def virsh(self, *arguments: str, check: bool = True) -> str:
         command = ["virsh", "-q", "-c", self.values["LIBVIRT_URI"], *arguments]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode:
+        if done.returncode and check:
             raise RuntimeError(f"virsh {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 

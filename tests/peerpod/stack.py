@@ -116,6 +116,9 @@ class Stack:
         environment = {k: v for k, v in os.environ.items() if k in kept or k.endswith("SAN_OPTIONS")}
         environment.update({k: v for k, v in self.environment.items() if v})
         if fault:
+            listed = subprocess.run([self.command()[0], "faults"], capture_output=True, text=True).stdout.split()
+            if fault not in listed and not fault.startswith(f"{self.driver}-"):
+                raise ValueError(f"the adaptor has no fault point {fault!r}; it lists {' '.join(listed)}")
             environment["PEERPOD_FAULT"] = fault
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
