@@ -190,6 +190,15 @@ def test_running_domain_is_what_the_schema_allows(rig, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_documentation_has_the_options_of_the_driver():
+    driver = paths.BUILD / "providers/libvirt.so"
+    done = subprocess.run([paths.program("provider-tool"), str(driver), "-markdown"], capture_output=True, text=True)
+    table = done.stdout.split("\n\n", 1)[1].strip()
+    text = (paths.ROOT / "docs/providers/libvirt.md").read_text()
+    block = re.search(r"<!-- options: .*? -->\n(.*?)\n<!-- /options -->", text, re.DOTALL).group(1)
+    assert block == table
+
+
 # ---- making and removing -----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
  * provider-tool - drives one driver by hand
  *
  *   provider-tool DRIVER.so [driver options] -- VERB [arguments]
+ *   provider-tool DRIVER.so -help | -markdown
  *
  * DRIVER.so is a path. The result goes to standard output as one line of JSON; an error goes there as {"error": KIND,
  * "message": TEXT} with exit status 1. Log lines go to standard error. The verbs are the table at the end of this file.
@@ -358,7 +359,10 @@ static int run(const char *folder, const char *name, int option_count, char **op
 		void *values = calloc(1, table->values_size ? table->values_size : 1);
 		struct option_set set = {"Options", table->options, table->option_count, values};
 		bool help = false;
-		if (options_parse(&set, 1, option_count, options, NULL, &help, &err) == 0 && help) {
+		if (option_count == 1 && !strcmp(options[0], "-markdown")) {
+			options_markdown(&set, 1, stdout);
+			status = 0;
+		} else if (options_parse(&set, 1, option_count, options, NULL, &help, &err) == 0 && help) {
 			options_help(&set, 1, stdout);
 			options_free(&set, 1);
 			status = 0;
@@ -385,7 +389,7 @@ int main(int argc, char **argv)
 	while (dashes < argc && strcmp(argv[dashes], "--") != 0)
 		dashes++;
 	char path[PATH_MAX];
-	bool help = argc > 2 && (!strcmp(argv[2], "-help") || !strcmp(argv[2], "--help"));
+	bool help = argc == 3 && (!strcmp(argv[2], "-help") || !strcmp(argv[2], "-markdown"));
 	if (argc < 3 || (dashes + 1 >= argc && !help))
 		return usage();
 	log_init("provider-tool", getenv("LOG_DEBUG") ? LOG_DEBUG : LOG_INFO, LOG_TEXT);
