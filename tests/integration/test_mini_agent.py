@@ -58,6 +58,14 @@ class Agent:
             + ["-socket", self.socket, "-bundles", str(bundles), "-state", f"{folder}/state", *options],
             stderr=self.log,
         )
+        try:
+            self.connect()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def connect(self) -> None:
         shim.wait_until(lambda: os.path.exists(self.socket) or self.process.poll() is not None, 20, "the agent's socket")
         assert self.process.poll() is None, self.log_text()
         self.shim = shim.Shim("", "")
