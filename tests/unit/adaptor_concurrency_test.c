@@ -6,6 +6,7 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -58,6 +59,15 @@ static void *hammer(void *argument)
 	return NULL;
 }
 
+/* Somebody who wants to know all the time: reads what the owners write. */
+static void *ask(void *argument)
+{
+	atomic_bool *done = argument;
+	while (!atomic_load(done))
+		free(sandbox_instance_of(&node.adaptor, "web", "shop", false, &BOUND_NONE, NULL));
+	return NULL;
+}
+
 static void housekeep(struct adaptor *adaptor, void *argument)
 {
 	(void)argument;
@@ -86,8 +96,13 @@ static void test_many_callers_leave_nothing_and_make_no_second_instance(void **s
 		seeds[i] = i;
 		assert_int_equal(pthread_create(&threads[i], NULL, hammer, &seeds[i]), 0);
 	}
+	atomic_bool done = false;
+	pthread_t asker;
+	assert_int_equal(pthread_create(&asker, NULL, ask, &done), 0);
 	for (size_t i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
+	atomic_store(&done, true);
+	pthread_join(asker, NULL);
 	assert_true(fake_count().creates > 0);
 	assert_int_equal(fake_count().most_per_token, 1);
 	for (int i = 0; i < SANDBOXES; i++) {
