@@ -15,7 +15,6 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#define OUR_FOLDER "mini-agent"
 #define FILE_MAX ((size_t)1 << 20)
 
 static int write_file(const char *folder, const char *name, const char *text)
@@ -90,7 +89,9 @@ static char *base_folder(const char *mounted_at, const char *root, const char *o
 	size_t len = strcmp(root, "/") ? strlen(root) : 0;
 	const char *below = own && !strncmp(own, root, len) ? own + len : "";
 	char *base = NULL;
-	if (asprintf(&base, "%s%s/" OUR_FOLDER, mounted_at, strcmp(below, "/") ? below : "") < 0)
+	/* Of this process alone: several agents may run on one machine. */
+	if (asprintf(&base, "%s%s/mini-agent-%d", mounted_at, strcmp(below, "/") ? below : "",
+		    (int)getpid()) < 0)
 		return NULL;
 	return base;
 }
