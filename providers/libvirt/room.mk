@@ -7,3 +7,5 @@ $(call program,provider-tool,tests/tools/provider-tool.c $(provider_loader_src),
 $(call unit_test,libvirt_test,$(libvirt_src) providers/instance.c,base,$(libvirt_pkgs))
 $(call unit_test,libvirt_xml_test,$(libvirt_src) providers/instance.c,base,$(libvirt_pkgs))
 $(call fuzz_target,libvirt_xml,$(libvirt_src) providers/instance.c,base,$(libvirt_pkgs))
+libvirt_wrapped := virStreamNew virStorageVolUpload virStreamSend virStreamFinish virStreamAbort virStreamFree
+$(call unit_test,libvirt_memory_test,$(libvirt_src) providers/instance.c,base,$(libvirt_pkgs),$(addprefix -Wl$(comma)--wrap=,$(libvirt_wrapped)))
