@@ -79,7 +79,7 @@ int agent_address_parse(const char *text, struct sockaddr_storage *out, socklen_
 	};
 	memset(out, 0, sizeof(*out));
 	size_t i = 0;
-	while (strncmp(text, forms[i].prefix, strlen(forms[i].prefix)))
+	while (strncmp(text, forms[i].prefix, strlen(forms[i].prefix)) != 0)
 		i++;
 	return forms[i].parse(text + strlen(forms[i].prefix), text, out, len, err);
 }

@@ -88,15 +88,15 @@ static void fill(struct bytelog *log, const uint8_t *from, size_t len)
 {
 	size_t used = tail_used(log);
 	log->end += len;
-	for (;;) {
+	for (struct block *b = log->tail; b; b = b->next) {
 		size_t part = len < BLOCK_SIZE - used ? len : BLOCK_SIZE - used;
-		memcpy(log->tail->bytes + used, from, part);
+		memcpy(b->bytes + used, from, part);
 		from += part;
 		len -= part;
+		used = 0;
+		log->tail = b;
 		if (len == 0)
 			return;
-		log->tail = log->tail->next;
-		used = 0;
 	}
 }
 
@@ -194,7 +194,7 @@ bool bytelog_peek(const struct bytelog *log, uint64_t offset, void *out, size_t 
 		base += BLOCK_SIZE;
 	}
 	uint8_t *to = out;
-	while (len) {
+	while (len && b) {
 		size_t at = (size_t)(offset - base);
 		size_t part = len < BLOCK_SIZE - at ? len : BLOCK_SIZE - at;
 		memcpy(to, b->bytes + at, part);

@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 /* Four TLS records of 16 KiB. */
-#define BLOCK_SIZE (64 * 1024)
+#define BLOCK_SIZE ((size_t)64 * 1024)
 
 struct block {
 	struct block *next;

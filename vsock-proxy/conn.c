@@ -22,7 +22,7 @@
  * Bytes that a peer may send before it has proven who it is. A TLS 1.3 client's hello and
  * certificate chain need 2-6 KiB.
  */
-#define HANDSHAKE_BYTES_MAX (64 * 1024)
+#define HANDSHAKE_BYTES_MAX UINT64_C(65536)
 
 struct conn_fd {
 	struct conn conn;
@@ -223,8 +223,8 @@ int conn_handshake(struct conn *conn)
 	int errnum = errno;
 	if (BIO_number_read(SSL_get_rbio(c->ssl)) > HANDSHAKE_BYTES_MAX) {
 		error_set(&conn->error, ERROR_DENIED,
-			"TLS handshake: the peer sent more than %d bytes without proving who it is",
-			HANDSHAKE_BYTES_MAX);
+			"TLS handshake: the peer sent more than %llu bytes without proving who it is",
+			(unsigned long long)HANDSHAKE_BYTES_MAX);
 		return CONN_FAILED;
 	}
 	switch (SSL_get_error(c->ssl, n)) {

@@ -168,7 +168,7 @@ static struct tunnel *open_tunnel(struct control *c, const struct tunnel_setting
 		struct tunnel *there = (*link)->tunnel;
 		struct tunnel_view view;
 		tunnel_look(there, &view);
-		if (strcmp(view.socket_path, settings->socket_path)) {
+		if (strcmp(view.socket_path, settings->socket_path) != 0) {
 			error_set(err, ERROR_EXISTS, "open: sandbox %s is served on %s already",
 				settings->sandbox, view.socket_path);
 			return NULL;

@@ -39,7 +39,7 @@ static int find_rules(const Agentproxy__OpenRequest *request, uint64_t *disabled
 	*disabled = UINT64_MAX;
 	for (size_t i = 0; i < request->n_rules; i++) {
 		size_t r = 0;
-		while (r < proxy_rule_count && strcmp(proxy_rules[r].name, request->rules[i]))
+		while (r < proxy_rule_count && strcmp(proxy_rules[r].name, request->rules[i]) != 0)
 			r++;
 		if (r == proxy_rule_count)
 			return error_set(err, ERROR_INVALID,

@@ -27,7 +27,7 @@
 #define PROGRAM "agent-protocol-forwarder"
 
 /* Certificates and keys by file: chains are a few KiB. */
-#define PEM_FILE_MAX (256 * 1024)
+#define PEM_FILE_MAX ((size_t)256 * 1024)
 /* Network cards appear and get their address within this time, or not at all. */
 #define NETWORK_NS (180 * NS_PER_S)
 /* As upstream: how long a call may wait for the agent's socket. */

@@ -20,7 +20,7 @@
 #include "vsock-proxy/bytelog.h"
 
 /* Room for one read: several small frames, or a ReadStdout answer of 32 KiB with its neighbours. */
-#define LOOP_SCRATCH_SIZE (128 * 1024)
+#define LOOP_SCRATCH_SIZE ((size_t)128 * 1024)
 
 /* A piece of work for the end of the round. Embedded in what it works on. */
 struct deferred {

@@ -18,7 +18,7 @@
 #include <string.h>
 
 /* What one port may read before others have their turn. */
-#define READ_BUDGET (512 * 1024)
+#define READ_BUDGET ((size_t)512 * 1024)
 
 #define ACK_FRAME_SIZE (TTRPC_HEADER_SIZE + 8)
 
@@ -425,7 +425,7 @@ static void intake(struct port *port)
 			parse_hold(port);
 			continue;
 		}
-		if (have) {
+		if (port->hold) {
 			memcpy(scratch, port->hold, have);
 			drop_hold(port);
 		}

@@ -26,11 +26,11 @@
 #define PORT_FRAME_ACK 0x70u
 
 /* Full above, drained below. One frame more than PORT_HIGH is the most that a log holds. */
-#define PORT_HIGH (2u * 1024 * 1024)
-#define PORT_LOW (1024u * 1024)
+#define PORT_HIGH (UINT64_C(2) * 1024 * 1024)
+#define PORT_LOW (UINT64_C(1024) * 1024)
 
 /* Received and not acknowledged: at once above this, else after this time. */
-#define PORT_ACK_BYTES (256u * 1024)
+#define PORT_ACK_BYTES (UINT64_C(256) * 1024)
 #define PORT_ACK_DELAY_NS (100 * UINT64_C(1000000))
 
 struct port;

@@ -17,7 +17,7 @@
 #include "vsock-proxy/splice.h"
 
 /* Requests that may be repeated are small: WaitProcess names a container and a process. */
-#define COPY_MAX (16 * 1024)
+#define COPY_MAX ((size_t)16 * 1024)
 
 #define PAYLOAD_FIELD 3 /* of the request envelope */
 

@@ -141,7 +141,7 @@ static void resume(struct front *newcomer, struct front *session, uint32_t strea
 	uint64_t peer_received)
 {
 	struct tunnel_end *end = end_of(session);
-	if (memcmp(end->fingerprint, end_of(newcomer)->fingerprint, FINGERPRINT_SIZE)) {
+	if (memcmp(end->fingerprint, end_of(newcomer)->fingerprint, FINGERPRINT_SIZE) != 0) {
 		refuse(newcomer, stream, TTRPC_PERMISSION_DENIED,
 			"the session belongs to another client certificate");
 		return;

@@ -97,7 +97,7 @@ void splice_put_text(struct buf *out, uint32_t number, const char *text)
 static int find_last(struct ttrpc_bytes message, uint32_t number, struct splice_field *last,
 	struct error *err)
 {
-	struct splice_field field;
+	struct splice_field field = {0};
 	size_t at = 0;
 	int found = 0, more;
 	while ((more = splice_next(message, &at, &field, err)) > 0) {
@@ -116,7 +116,7 @@ int splice_append(struct buf *message, const uint32_t *path, size_t depth, const
 		buf_append(message, bytes->data, bytes->len);
 		return message->failed ? error_set(err, ERROR_INTERNAL, "out of memory") : 0;
 	}
-	struct splice_field field;
+	struct splice_field field = {0};
 	int found =
 		find_last((struct ttrpc_bytes){message->data, message->len}, path[0], &field, err);
 	if (found < 0)
@@ -150,7 +150,7 @@ int splice_drop(struct buf *message, uint32_t number, size_t *dropped, struct er
 	*dropped = 0;
 	struct ttrpc_bytes bytes = {message->data, message->len};
 	cleanup(buf_free) struct buf kept = BUF_INIT;
-	struct splice_field field;
+	struct splice_field field = {0};
 	size_t at = 0;
 	int more;
 	while ((more = splice_next(bytes, &at, &field, err)) > 0) {
@@ -174,7 +174,7 @@ int splice_drop(struct buf *message, uint32_t number, size_t *dropped, struct er
 int splice_child(struct ttrpc_bytes message, uint32_t number, struct ttrpc_bytes *child,
 	struct error *err)
 {
-	struct splice_field field;
+	struct splice_field field = {0};
 	int found = find_last(message, number, &field, err);
 	*child = found > 0 ? field.value : (struct ttrpc_bytes){NULL, 0};
 	return found < 0 ? -1 : 0;
@@ -183,7 +183,7 @@ int splice_child(struct ttrpc_bytes message, uint32_t number, struct ttrpc_bytes
 int splice_map_get(struct ttrpc_bytes message, uint32_t number, const char *key,
 	struct ttrpc_bytes *value, bool *found, struct error *err)
 {
-	struct splice_field field;
+	struct splice_field field = {0};
 	size_t at = 0;
 	int more;
 	*found = false;

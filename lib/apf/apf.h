@@ -11,7 +11,7 @@
 #include "podnetwork/podnetwork.h"
 
 #define APF_PATH "/run/peerpod/apf.json"
-#define APF_SIZE_MAX (256 * 1024)
+#define APF_SIZE_MAX 262144 /* 256 KiB */
 
 struct apf {
 	struct podnetwork network;

@@ -15,7 +15,7 @@
 
 #include "ttrpc/frame.h"
 
-#define READ_SIZE (256 * 1024)
+#define READ_SIZE ((size_t)256 * 1024)
 
 static void answer(struct buf *out, const struct ttrpc_header *header, const uint8_t *data)
 {
@@ -51,7 +51,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t len)
 
 static void *serve(void *context)
 {
-	int fd = (int)(intptr_t)context;
+	int fd = *(int *)context;
+	free(context);
 	struct buf in = BUF_INIT, out = BUF_INIT;
 	for (;;) {
 		uint8_t *to = buf_reserve(&in, READ_SIZE);
@@ -90,8 +91,12 @@ void bench_agent(int unix_fd, int tcp_fd)
 				continue;
 			int on = 1;
 			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+			int *handed = malloc(sizeof(*handed));
+			if (!handed)
+				continue;
+			*handed = fd;
 			pthread_t thread;
-			if (pthread_create(&thread, NULL, serve, (void *)(intptr_t)fd) == 0)
+			if (pthread_create(&thread, NULL, serve, handed) == 0)
 				pthread_detach(thread);
 		}
 	}

@@ -42,6 +42,7 @@
 #define FLOW 32
 #define BULK_PIECE (256 * 1024)
 #define BULK_FLOW 8
+#define RECEIVE_SIZE ((size_t)512 * 1024)
 #define BULK_BYTES (192u * 1024 * 1024) /* a round */
 
 enum way { DIRECT, PROXY, TUNNEL, WAYS };
@@ -274,8 +275,8 @@ static size_t client_receive(struct client *c)
 		}
 		buf_consume(&c->in, c->at);
 		c->at = 0;
-		uint8_t *to = buf_reserve(&c->in, 512 * 1024);
-		ssize_t n = to ? recv(c->fd, to, 512 * 1024, 0) : -1;
+		uint8_t *to = buf_reserve(&c->in, RECEIVE_SIZE);
+		ssize_t n = to ? recv(c->fd, to, RECEIVE_SIZE, 0) : -1;
 		if (n <= 0)
 			die("receive", NULL);
 		c->in.len += (size_t)n;

@@ -191,8 +191,8 @@ static void test_many_random_cuts(void **state)
 	scale = 300;
 	for (unsigned int seed = 1; seed <= 150; seed++)
 		play(&(struct play){.frames = 60,
-			.piece = seed % 3 ? 1 + seed * 7 : 0,
-			.first_cut = seed * 13,
+			.piece = seed % 3 ? 1 + (size_t)seed * 7 : 0,
+			.first_cut = (size_t)seed * 13,
 			.stutter = seed % 2,
 			.early_acks = seed % 5 > 1,
 			.seed = seed});
@@ -205,7 +205,7 @@ static void test_large_frames_and_acknowledgements_in_time(void **state)
 	for (unsigned int seed = 1; seed <= 6; seed++)
 		play(&(struct play){.frames = 30,
 			.piece = 70000,
-			.first_cut = 500000 * seed,
+			.first_cut = (size_t)500000 * seed,
 			.stutter = seed % 2,
 			.seed = seed});
 	scale = 5;
