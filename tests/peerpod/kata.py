@@ -144,7 +144,11 @@ class Process:
 
     def close_stdin(self) -> None:
         self.forget_stdin()
-        self.shim.call("CloseIO", id=self.id, exec=self.exec)
+        try:
+            self.shim.call("CloseIO", id=self.id, exec=self.exec)
+        except Error as error:
+            if "NotFound" not in str(error):  # ended meanwhile: containerd only logs that
+                raise
 
     def forget_stdin(self) -> None:
         if self._stdin is not None:
@@ -225,6 +229,7 @@ class Shim:
         self.force_guest_pull = force_guest_pull
         self.containers: list = []
         self.events: list = []
+        self._closed = False
         self._answers: dict = {}
         self._next = 1
         self._lock = threading.Lock()
@@ -382,6 +387,9 @@ class Shim:
             container.stop()
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         for container in self.containers:
             container.process.forget_stdin()
         if self.process.poll() is None:
