@@ -99,31 +99,38 @@ static void serve(int signals, struct sandbox *sandbox)
 	log_info("ending%s", fds[1].revents ? " with the sandbox" : " on a signal");
 }
 
-static int run(const struct values *values, struct error *err)
+static int listen_and_serve(const struct values *values, struct sandbox *sandbox, int signals,
+	struct error *err)
 {
-	struct sandbox sandbox;
 	struct ttrpc_service services[AGENT_SERVICES];
 	struct unix_socket_identity identity;
-	cleanup(close_fd) int signals = block_signals();
-	if (signals < 0)
-		return error_set_errno(err, errno, "signals");
-	if (prepare(values, &sandbox, err) < 0)
-		return -1;
-	agent_services(services, &sandbox);
+	agent_services(services, sandbox);
 	int listener = unix_socket_listen(values->socket, &identity, err);
 	if (listener < 0)
 		return -1;
 	struct ttrpc_server *server =
 		ttrpc_server_start(listener, services, AGENT_SERVICES, NULL, err);
-	if (!server)
-		return -1;
-	log_info("serving on %s, bundles in %s", values->socket, values->bundles);
-	serve(signals, &sandbox);
-	ttrpc_server_stop(server);
+	if (server) {
+		log_info("serving on %s, bundles in %s", values->socket, values->bundles);
+		serve(signals, sandbox);
+		ttrpc_server_stop(server);
+	}
 	unix_socket_remove(values->socket, &identity);
+	return server ? 0 : -1;
+}
+
+static int run(const struct values *values, struct error *err)
+{
+	struct sandbox sandbox;
+	cleanup(close_fd) int signals = block_signals();
+	if (signals < 0)
+		return error_set_errno(err, errno, "signals");
+	int result = prepare(values, &sandbox, err);
+	if (result == 0)
+		result = listen_and_serve(values, &sandbox, signals, err);
 	sandbox_destroy(&sandbox);
 	sandbox_free(&sandbox);
-	return 0;
+	return result;
 }
 
 int main(int argc, char **argv)
