@@ -322,6 +322,7 @@ def test_a_terminal(agent):
     container = agent.run("/bin/sleep", "1000")
     process = container.start_exec("/bin/sh", "-c", "tty; read x; stty size; echo got $x; exit 4", terminal=True)
     agent.agent.TtyWinResize(container_id=container.id, exec_id=process.exec_id, row=33, column=77)
+    shim.wait_until(lambda: bytes(process.stdout.data) == b"/dev/pts/0\r\n", 20, "the terminal's name")
     process.write(b"hello\n")
     assert process.wait() == 4
     assert bytes(process.stdout.data).split() == b"/dev/pts/0 hello 33 77 got hello".split()
