@@ -20,6 +20,15 @@
 #include "base/log.h"
 #include "providers/libvirt/driver.h"
 
+#ifdef __SANITIZE_THREAD__
+/* GLib's allocator hands memory between threads with atomics that ThreadSanitizer does not see. */
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+	return "called_from_lib:libglib-2.0.so.0\n";
+}
+#endif
+
 static bool fail_upload;
 static size_t uploaded;
 
