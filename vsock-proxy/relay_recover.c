@@ -113,7 +113,7 @@ void relay_restart(struct relay *relay, const char *message, size_t *replayed, s
 	relay->back.session = false;
 	if (sifted < 0)
 		relay_fail_all(relay, TTRPC_RESOURCE_EXHAUSTED, "out of memory");
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; again && i < count; i++) {
 		struct call *old = &again[i];
 		if (!front_lives(relay, old->front)) { /* its front broke over another answer */
 			free(old->copy);
