@@ -33,16 +33,16 @@ static const struct text_member {
 #define TEXTS_BEFORE_KEY 2 /* the private key is written after the first two */
 #define KEY_MEMBER "tls-server-key"
 
-static char *const *text_at(const struct apf *apf, const struct text_member *member)
+static char **text_at(const struct apf *apf, const struct text_member *member)
 {
-	return (char *const *)((const char *)apf + member->offset);
+	return (char **)((char *)apf + member->offset);
 }
 
 static void forget_json(json_t **document)
 {
 	json_t *key = json_object_get(*document, KEY_MEMBER);
 	if (json_is_string(key))
-		explicit_bzero((char *)(uintptr_t)json_string_value(key), json_string_length(key));
+		explicit_bzero((char *)json_string_value(key), json_string_length(key));
 	json_decref(*document);
 }
 
@@ -52,7 +52,8 @@ static bool write_texts(json_t *document, const struct apf *apf, size_t from, si
 		const char *text = *text_at(apf, &text_members[i]);
 		if (!text_members[i].always && (!text || !*text))
 			continue;
-		if (json_object_set_new(document, text_members[i].key, json_string(text ? text : "")) < 0)
+		if (json_object_set_new(document, text_members[i].key,
+			    json_string(text ? text : "")) < 0)
 			return false;
 	}
 	return true;
@@ -85,14 +86,14 @@ int apf_write(const struct apf *apf, struct buf *out, struct error *err)
 	if (apf->has_network && !(network = podnetwork_to_json(&apf->network, err)))
 		return error_prefix(err, "apf.json");
 	bool ok = document &&
-		json_object_set(document, "pod-network", network ? network : json_null()) == 0 &&
-		write_texts(document, apf, 0, TEXTS_BEFORE_KEY) &&
-		(secret_is_empty(&apf->tls_server_key) ||
-			json_object_set_new(document, KEY_MEMBER,
-				json_stringn(secret_reveal(&apf->tls_server_key), apf->tls_server_key.len)) ==
-				0) &&
-		write_texts(document, apf, TEXTS_BEFORE_KEY, array_size(text_members)) &&
-		write_suites(document, apf);
+		  json_object_set(document, "pod-network", network ? network : json_null()) == 0 &&
+		  write_texts(document, apf, 0, TEXTS_BEFORE_KEY) &&
+		  (secret_is_empty(&apf->tls_server_key) ||
+			  json_object_set_new(document, KEY_MEMBER,
+				  json_stringn(secret_reveal(&apf->tls_server_key),
+					  apf->tls_server_key.len)) == 0) &&
+		  write_texts(document, apf, TEXTS_BEFORE_KEY, array_size(text_members)) &&
+		  write_suites(document, apf);
 	if (!ok)
 		return error_set(err, ERROR_INVALID,
 			"apf.json: cannot be written: no memory, or a text in it is not UTF-8");
@@ -100,8 +101,9 @@ int apf_write(const struct apf *apf, struct buf *out, struct error *err)
 	if (json_dump_callback(document, append, out, JSON_INDENT(4)) < 0 || out->failed)
 		return error_set(err, ERROR_CAPACITY, "apf.json: out of memory");
 	if (out->len - before > APF_SIZE_MAX)
-		return error_set(err, ERROR_INVALID, "apf.json: %zu bytes are more than the limit of %d",
-			out->len - before, APF_SIZE_MAX);
+		return error_set(err, ERROR_INVALID,
+			"apf.json: %zu bytes are more than the limit of %d", out->len - before,
+			APF_SIZE_MAX);
 	return 0;
 }
 
@@ -112,9 +114,7 @@ static const char *spelling(json_t *document, const char *key)
 		return key;
 	const char *name;
 	json_t *value;
-	json_object_foreach(document, name, value)
-		if (!strcasecmp(name, key))
-			return name;
+	json_object_foreach(document, name, value) if (!strcasecmp(name, key)) return name;
 	return key;
 }
 
@@ -124,10 +124,11 @@ static int read_key(json_t *document, struct apf *apf, struct error *err)
 	if (!key || json_is_null(key))
 		return 0;
 	if (!json_is_string(key))
-		return error_set(err, ERROR_INVALID, "apf.json: \"" KEY_MEMBER "\" must be a string");
+		return error_set(err, ERROR_INVALID,
+			"apf.json: \"" KEY_MEMBER "\" must be a string");
 	if (!secret_set(&apf->tls_server_key, json_string_value(key), json_string_length(key)))
 		return error_set(err, ERROR_CAPACITY, "apf.json: out of memory");
-	explicit_bzero((char *)(uintptr_t)json_string_value(key), json_string_length(key));
+	explicit_bzero((char *)json_string_value(key), json_string_length(key));
 	return 0;
 }
 
@@ -137,11 +138,12 @@ static int read_suites(json_t *document, struct apf *apf, struct error *err)
 	if (!list || json_is_null(list))
 		return 0;
 	if (!json_is_array(list))
-		return error_set(err, ERROR_INVALID, "apf.json: \"tls-cipher-suites\" must be a list");
+		return error_set(err, ERROR_INVALID,
+			"apf.json: \"tls-cipher-suites\" must be a list");
 	size_t count = json_array_size(list);
 	if (count > SUITES_MAX)
-		return error_set(err, ERROR_INVALID, "apf.json: \"tls-cipher-suites\" has more than %d names",
-			SUITES_MAX);
+		return error_set(err, ERROR_INVALID,
+			"apf.json: \"tls-cipher-suites\" has more than %d names", SUITES_MAX);
 	if (!count)
 		return 0;
 	if (!(apf->tls_cipher_suites = calloc(count + 1, sizeof *apf->tls_cipher_suites)))
@@ -165,7 +167,7 @@ static int read_document(json_t *document, struct apf *apf, struct error *err)
 	if (read_key(document, apf, err) < 0)
 		return -1;
 	for (size_t i = 0; i < array_size(text_members); i++) {
-		char **text = (char **)(uintptr_t)text_at(apf, &text_members[i]);
+		char **text = text_at(apf, &text_members[i]);
 		const char *name = spelling(document, text_members[i].key);
 		if (json_read_string(document, "apf.json", name, JSON_OPTIONAL, text, err) < 0)
 			return -1;

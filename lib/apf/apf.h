@@ -16,8 +16,8 @@
 struct apf {
 	struct podnetwork network;
 	bool has_network;
-	char *pod_namespace, *pod_name; /* owned, never NULL after reading */
-	struct secret tls_server_key;   /* PEM */
+	char *pod_namespace, *pod_name;        /* owned, never NULL after reading */
+	struct secret tls_server_key;          /* PEM */
 	char *tls_server_cert, *tls_client_ca; /* PEM, "" where absent */
 	char *tls_min_version;
 	char **tls_cipher_suites; /* NULL-terminated or NULL */

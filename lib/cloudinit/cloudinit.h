@@ -30,7 +30,7 @@ int cloudinit_write(const struct cloudinit_file *files, size_t count, struct buf
 	struct error *err);
 
 /* Limits of the reader. */
-#define CLOUDINIT_DOCUMENT_MAX (1024 * 1024)
+#define CLOUDINIT_DOCUMENT_MAX 1048576
 #define CLOUDINIT_FILES_MAX 64
 
 /*

@@ -35,7 +35,8 @@ static int __attribute__((format(printf, 2, 3))) refuse(struct reader *r, const 
 		what = NULL;
 	va_end(args);
 	return error_set(r->err, ERROR_INVALID, "user data: line %zu, column %zu: %s",
-		r->event.start_mark.line + 1, r->event.start_mark.column + 1, what ? what : "refused");
+		r->event.start_mark.line + 1, r->event.start_mark.column + 1,
+		what ? what : "refused");
 }
 
 static int syntax_error(struct reader *r)
@@ -45,7 +46,8 @@ static int syntax_error(struct reader *r)
 	if (p->error == YAML_MEMORY_ERROR)
 		return error_set(r->err, ERROR_CAPACITY, "user data: out of memory");
 	if (p->error == YAML_READER_ERROR)
-		return error_set(r->err, ERROR_INVALID, "user data: byte %zu: %s", p->problem_offset, problem);
+		return error_set(r->err, ERROR_INVALID, "user data: byte %zu: %s",
+			p->problem_offset, problem);
 	return error_set(r->err, ERROR_INVALID, "user data: line %zu, column %zu: %s",
 		p->problem_mark.line + 1, p->problem_mark.column + 1, problem);
 }
@@ -101,10 +103,13 @@ static const char *shown(const yaml_event_t *event, char out[static 64])
 	size_t len = event->data.scalar.length;
 	size_t i = 0;
 	for (; i < len && i < 60; i++) {
-		unsigned char c = event->data.scalar.value[i];
-		out[i] = c >= ' ' && c < 127 ? (char)c : '?';
+		char c = (char)event->data.scalar.value[i];
+		out[i] = '?';
+		if (c >= ' ' && c < 127)
+			out[i] = c;
 	}
-	strcpy(out + i, i < len ? "..." : "");
+	const char *end = i < len ? "..." : "";
+	memcpy(out + i, end, strlen(end) + 1);
 	return out;
 }
 
@@ -158,7 +163,8 @@ static int read_file(struct reader *r, struct cloudinit_file *file)
 			return 0;
 		}
 		size_t path_len = 0;
-		switch (key_index(r, keys, 2, &seen, "an entry has \"path\" and \"content\" only")) {
+		switch (key_index(r, keys, 2, &seen,
+			"an entry has \"path\" and \"content\" only")) {
 		case 0:
 			if (read_scalar(r, "path", &file->path, &path_len) < 0)
 				return -1;
@@ -218,11 +224,15 @@ static int read_document(struct reader *r, struct cloudinit *out)
 
 static int read_stream(struct reader *r, struct cloudinit *out)
 {
-	if (next(r) < 0 || next(r) < 0) /* start of the stream, first document */
+	if (next(r) < 0) /* the stream's start */
+		return -1;
+	if (next(r) < 0) /* the document's */
 		return -1;
 	if (r->event.type == YAML_STREAM_END_EVENT)
 		return 0;
-	if (next(r) < 0 || read_document(r, out) < 0 || next(r) < 0 || next(r) < 0)
+	if (next(r) < 0 || read_document(r, out) < 0 || next(r) < 0) /* the document's end */
+		return -1;
+	if (next(r) < 0)
 		return -1;
 	if (r->event.type != YAML_STREAM_END_EVENT)
 		return refuse(r, "more than one document");
@@ -233,7 +243,8 @@ int cloudinit_read(const char *text, size_t len, struct cloudinit *out, struct e
 {
 	*out = (struct cloudinit){0};
 	if (len > CLOUDINIT_DOCUMENT_MAX)
-		return error_set(err, ERROR_INVALID, "user data: %zu bytes are more than the limit of %d", len,
+		return error_set(err, ERROR_INVALID,
+			"user data: %zu bytes are more than the limit of %d", len,
 			CLOUDINIT_DOCUMENT_MAX);
 	cleanup(reader_free) struct reader r = {.err = err};
 	if (!yaml_parser_initialize(&r.parser))

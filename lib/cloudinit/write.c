@@ -20,7 +20,8 @@ static size_t decode(const unsigned char *text, size_t left, uint32_t *point)
 	static const struct {
 		unsigned char mask, lead;
 		uint32_t least;
-	} forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+	} forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800},
+		{0xf8, 0xf0, 0x10000}};
 	for (size_t len = 1; len <= 4; len++) {
 		if ((text[0] & forms[len - 1].mask) != forms[len - 1].lead)
 			continue;
@@ -61,11 +62,12 @@ static int check_content(const struct cloudinit_file *file, struct error *err)
 		size_t len = decode(text + i, file->len - i, &point);
 		if (!len)
 			return error_set(err, ERROR_INVALID,
-				"user data: %s: byte %zu (0x%02x) is not UTF-8 text", file->path, i, text[i]);
+				"user data: %s: byte %zu (0x%02x) is not UTF-8 text", file->path, i,
+				text[i]);
 		if (!carried(point))
 			return error_set(err, ERROR_INVALID,
-				"user data: %s: the character U+%04X at byte %zu cannot be carried", file->path,
-				point, i);
+				"user data: %s: the character U+%04X at byte %zu cannot be carried",
+				file->path, point, i);
 		i += len;
 	}
 	return 0;
@@ -89,7 +91,8 @@ static const char *block_head(const char *content, size_t len)
 {
 	size_t blank = strspn(content, "\n");
 	bool indented = content[blank] == ' ' || content[blank] == '\t';
-	bool several = blank == len || (len >= 2 && content[len - 1] == '\n' && content[len - 2] == '\n');
+	bool several =
+		blank == len || (len >= 2 && content[len - 1] == '\n' && content[len - 2] == '\n');
 	if (indented)
 		return several ? "|2+" : "|2";
 	return several ? "|+" : "|";
@@ -110,17 +113,20 @@ static void write_content(const struct cloudinit_file *file, struct buf *out)
 	}
 }
 
-int cloudinit_write(const struct cloudinit_file *files, size_t count, struct buf *out, struct error *err)
+int cloudinit_write(const struct cloudinit_file *files, size_t count, struct buf *out,
+	struct error *err)
 {
 	if (count > CLOUDINIT_FILES_MAX)
-		return error_set(err, ERROR_INVALID, "user data: %zu files are more than the limit of %d",
-			count, CLOUDINIT_FILES_MAX);
+		return error_set(err, ERROR_INVALID,
+			"user data: %zu files are more than the limit of %d", count,
+			CLOUDINIT_FILES_MAX);
 	size_t before = out->len, contents = 0;
 	for (size_t i = 0; i < count; i++)
 		contents += files[i].len;
 	if (contents > CLOUDINIT_DOCUMENT_MAX)
-		return error_set(err, ERROR_INVALID, "user data: %zu bytes are more than the limit of %d",
-			contents, CLOUDINIT_DOCUMENT_MAX);
+		return error_set(err, ERROR_INVALID,
+			"user data: %zu bytes are more than the limit of %d", contents,
+			CLOUDINIT_DOCUMENT_MAX);
 	buf_append_text(out, "#cloud-config\n\nwrite_files:\n");
 	for (size_t i = 0; i < count; i++) {
 		if (check_path(files[i].path, err) < 0 ||
@@ -133,8 +139,9 @@ int cloudinit_write(const struct cloudinit_file *files, size_t count, struct buf
 	if (out->failed)
 		return error_set(err, ERROR_CAPACITY, "user data: out of memory");
 	if (out->len - before > CLOUDINIT_DOCUMENT_MAX)
-		return error_set(err, ERROR_INVALID, "user data: %zu bytes are more than the limit of %d",
-			out->len - before, CLOUDINIT_DOCUMENT_MAX);
+		return error_set(err, ERROR_INVALID,
+			"user data: %zu bytes are more than the limit of %d", out->len - before,
+			CLOUDINIT_DOCUMENT_MAX);
 	return 0;
 }
 

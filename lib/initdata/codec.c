@@ -56,7 +56,8 @@ static int gunzip(const struct buf *in, struct buf *out, struct error *err)
 		if (code == Z_MEM_ERROR)
 			return error_set(err, ERROR_CAPACITY, "initdata: gzip: out of memory");
 		if (code == Z_BUF_ERROR || (code == Z_OK && !stream.avail_in && stream.avail_out))
-			return error_set(err, ERROR_INVALID, "initdata: gzip: the data are cut short");
+			return error_set(err, ERROR_INVALID,
+				"initdata: gzip: the data are cut short");
 		if (code != Z_OK)
 			return error_set(err, ERROR_INVALID, "initdata: gzip: %s",
 				stream.msg ? stream.msg : "broken data");
@@ -83,10 +84,12 @@ int initdata_decode(const char *text, size_t len, struct initdata *out, struct e
 int initdata_encode(const char *toml, size_t len, struct buf *out, struct error *err)
 {
 	if (len > INITDATA_TOML_MAX)
-		return error_set(err, ERROR_INVALID, "initdata: %zu bytes are more than the limit of %d", len,
+		return error_set(err, ERROR_INVALID,
+			"initdata: %zu bytes are more than the limit of %d", len,
 			INITDATA_TOML_MAX);
 	cleanup(deflate_end) z_stream stream = {0};
-	if (deflateInit2(&stream, Z_BEST_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, 9, Z_DEFAULT_STRATEGY) != Z_OK)
+	if (deflateInit2(&stream, Z_BEST_COMPRESSION, Z_DEFLATED, GZIP_WINDOW, 9,
+		    Z_DEFAULT_STRATEGY) != Z_OK)
 		return error_set(err, ERROR_CAPACITY, "initdata: gzip: out of memory");
 	cleanup(buf_free) struct buf packed = BUF_INIT;
 	size_t bound = deflateBound(&stream, len);

@@ -31,14 +31,16 @@ static int digest(struct initdata *out, struct error *err)
 		if (strcmp(algorithms[i].name, out->algorithm) != 0)
 			continue;
 		unsigned len = 0;
-		if (!EVP_Digest(out->toml, out->toml_len, out->digest, &len, algorithms[i].type(), NULL))
-			return error_set(err, ERROR_INTERNAL, "initdata: %s is not to be had from OpenSSL",
-				out->algorithm);
+		if (!EVP_Digest(out->toml, out->toml_len, out->digest, &len, algorithms[i].type(),
+			    NULL))
+			return error_set(err, ERROR_INTERNAL,
+				"initdata: %s is not to be had from OpenSSL", out->algorithm);
 		out->digest_len = len;
 		return 0;
 	}
 	return error_set(err, ERROR_INVALID,
-		"initdata: the algorithm \"%.40s\" is unknown; use sha256, sha384 or sha512", out->algorithm);
+		"initdata: the algorithm \"%.40s\" is unknown; use sha256, sha384 or sha512",
+		out->algorithm);
 }
 
 static int parse(struct initdata *out, struct error *err)
@@ -46,8 +48,9 @@ static int parse(struct initdata *out, struct error *err)
 	if (initdata_parse_toml(out->toml, out->toml_len, out, err) < 0)
 		return -1;
 	if (strcmp(out->version, VERSION_KNOWN) != 0)
-		return error_set(err, ERROR_INVALID, "initdata: the version \"%.40s\" is unknown; use %s",
-			out->version, VERSION_KNOWN);
+		return error_set(err, ERROR_INVALID,
+			"initdata: the version \"%.40s\" is unknown; use %s", out->version,
+			VERSION_KNOWN);
 	return digest(out, err);
 }
 
@@ -55,7 +58,8 @@ int initdata_parse(const char *toml, size_t len, struct initdata *out, struct er
 {
 	*out = (struct initdata){0};
 	if (len > INITDATA_TOML_MAX)
-		return error_set(err, ERROR_INVALID, "initdata: %zu bytes are more than the limit of %d", len,
+		return error_set(err, ERROR_INVALID,
+			"initdata: %zu bytes are more than the limit of %d", len,
 			INITDATA_TOML_MAX);
 	if (!(out->toml = malloc(len + 1)))
 		return error_set(err, ERROR_CAPACITY, "initdata: out of memory");

@@ -13,8 +13,8 @@
 #include "base/error.h"
 
 /* Annotations are limited to 256 KiB by Kubernetes; the decoded text may not exceed this. */
-#define INITDATA_TOML_MAX (1024 * 1024)
-#define INITDATA_ENCODED_MAX (512 * 1024)
+#define INITDATA_TOML_MAX 1048576
+#define INITDATA_ENCODED_MAX 524288
 
 struct initdata_entry {
 	char *key;   /* "aa.toml" */

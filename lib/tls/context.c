@@ -20,12 +20,10 @@
 
 static int set_common(SSL_CTX *context, const struct tls_profile *profile, struct error *err)
 {
-	SSL_CTX_set_options(context,
-		SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_TICKET |
-			SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_mode(context,
-		SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
+					     SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+					  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	if (!SSL_CTX_set_num_tickets(context, 0) || !SSL_CTX_set1_groups_list(context, GROUPS))
 		return tls_error(err, ERROR_INTERNAL, "TLS settings");
@@ -54,7 +52,8 @@ static int set_identity(SSL_CTX *context, const char *side, const char *cert_pem
 		return -1;
 	if (!SSL_CTX_use_PrivateKey(context, key)) {
 		ERR_clear_error();
-		return error_set(err, ERROR_INVALID, "%s: does not belong to the certificate", what);
+		return error_set(err, ERROR_INVALID, "%s: does not belong to the certificate",
+			what);
 	}
 	return 0;
 }
@@ -71,7 +70,7 @@ static int set_anchors(SSL_CTX *context, const char *pem, const char *what, bool
 	for (int i = 0; ok && i < sk_X509_num(certs); i++) {
 		X509 *cert = sk_X509_value(certs, i);
 		ok = X509_STORE_add_cert(store, cert) &&
-			(!name_them || SSL_CTX_add_client_CA(context, cert));
+		     (!name_them || SSL_CTX_add_client_CA(context, cert));
 	}
 	sk_X509_pop_free(certs, X509_free);
 	return ok ? 0 : tls_error(err, ERROR_INVALID, what);
@@ -91,7 +90,8 @@ SSL_CTX *tls_client_context(const struct tls_client_settings *settings, struct e
 	}
 	if (set_common(context, settings->profile, err) < 0 ||
 		(settings->cert_pem && *settings->cert_pem &&
-			set_identity(context, "client", settings->cert_pem, settings->key_pem, err) < 0) ||
+			set_identity(context, "client", settings->cert_pem, settings->key_pem,
+				err) < 0) ||
 		(has_ca && set_anchors(context, settings->ca_pem, "TLS server CA", false, err) < 0))
 		return NULL;
 	cleanup(X509_free_ptr) X509 *pin = NULL;
@@ -112,7 +112,8 @@ SSL *tls_client_connection(SSL_CTX *context, const char *server_name, struct err
 		return NULL;
 	}
 	/* As Go: only the SAN counts, never the common name. */
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	SSL_set_hostflags(ssl,
+		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
 	if (!*server_name || !SSL_set1_host(ssl, server_name) ||
 		!SSL_set_tlsext_host_name(ssl, server_name)) {
 		tls_error(err, ERROR_INVALID, "TLS connection: name of the server");

@@ -64,7 +64,8 @@ static const struct {
 	{SSL_R_HTTP_REQUEST, "the peer speaks HTTP, not TLS"},
 	{SSL_R_UNSUPPORTED_PROTOCOL,
 		"the peer speaks no TLS version that we accept; compare tls-min-version of both ends"},
-	{SSL_R_NO_PROTOCOLS_AVAILABLE, "this machine's OpenSSL settings leave no TLS version to use"},
+	{SSL_R_NO_PROTOCOLS_AVAILABLE,
+		"this machine's OpenSSL settings leave no TLS version to use"},
 	{SSL_R_NO_SHARED_CIPHER,
 		"no cipher suite in common with the peer; compare tls-cipher-suites of both ends"},
 	{SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM,
@@ -95,7 +96,8 @@ static int system_failure(int saved_errno, const char *doing, struct error *err)
 	return -1;
 }
 
-int tls_failure_code(SSL *ssl, unsigned long code, int saved_errno, const char *doing, struct error *err)
+int tls_failure_code(SSL *ssl, unsigned long code, int saved_errno, const char *doing,
+	struct error *err)
 {
 	if (!code)
 		return system_failure(saved_errno, doing, err);
@@ -109,10 +111,12 @@ int tls_failure_code(SSL *ssl, unsigned long code, int saved_errno, const char *
 			return closed(doing, err);
 		for (size_t i = 0; i < array_size(reasons); i++)
 			if (reasons[i].reason == reason)
-				return error_set(err, ERROR_DENIED, "%s: %s", doing, reasons[i].text);
+				return error_set(err, ERROR_DENIED, "%s: %s", doing,
+					reasons[i].text);
 		for (size_t i = 0; i < array_size(alerts); i++)
 			if (alerts[i].alert + SSL_AD_REASON_OFFSET == reason)
-				return error_set(err, alerts[i].kind, "%s: %s", doing, alerts[i].text);
+				return error_set(err, alerts[i].kind, "%s: %s", doing,
+					alerts[i].text);
 	}
 	const char *text = ERR_reason_error_string(code);
 	return error_set(err, ERROR_RETRY, "%s: TLS: %s", doing, text ? text : "unknown failure");

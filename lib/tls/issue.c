@@ -17,8 +17,8 @@
 #include <time.h>
 #include "tls/private.h"
 
-#define SKEW_S (5 * 60)                  /* clocks of worker and pod VM differ */
-#define LIFETIME_S (2 * 365 * 24 * 3600) /* upstream's two years */
+#define SKEW_S 300          /* clocks of worker and pod VM differ */
+#define LIFETIME_S 63072000 /* upstream's two years: 2 * 365 days */
 #define SERIAL_BITS 128
 #define NAME_MAX_LEN 63 /* one DNS label, and below the limit of 64 for a common name */
 
@@ -35,12 +35,12 @@ struct kind {
 	const char *constraints, *extended_usage;
 };
 
-static const struct kind kind_ca = {
-	"the node's CA", "agent-protocol-forwarder", "critical,CA:TRUE", "serverAuth"};
-static const struct kind kind_server = {
-	"a server certificate", "agent-protocol-forwarder", "critical,CA:FALSE", "serverAuth"};
-static const struct kind kind_client = {
-	"a client certificate", "cloud-api-adaptor", "critical,CA:FALSE", "clientAuth"};
+static const struct kind kind_ca = {"the node's CA", "agent-protocol-forwarder", "critical,CA:TRUE",
+	"serverAuth"};
+static const struct kind kind_server = {"a server certificate", "agent-protocol-forwarder",
+	"critical,CA:FALSE", "serverAuth"};
+static const struct kind kind_client = {"a client certificate", "cloud-api-adaptor",
+	"critical,CA:FALSE", "clientAuth"};
 
 static bool add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 {
@@ -56,15 +56,15 @@ static bool set_serial(X509 *cert)
 {
 	BIGNUM *number = BN_new();
 	bool ok = number && BN_rand(number, SERIAL_BITS, BN_RAND_TOP_ANY, BN_RAND_BOTTOM_ANY) &&
-		BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert));
+		  BN_to_ASN1_INTEGER(number, X509_get_serialNumber(cert));
 	BN_free(number);
 	return ok;
 }
 
 static bool add_name(X509_NAME *name, const char *field, const char *value)
 {
-	return X509_NAME_add_entry_by_txt(
-		name, field, MBSTRING_UTF8, (const unsigned char *)value, -1, -1, 0);
+	return X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, (const unsigned char *)value,
+		-1, -1, 0);
 }
 
 /* From five minutes ago for two years, and never beyond the issuer's life. */
@@ -76,14 +76,15 @@ static bool set_validity(X509 *cert, const X509 *issuer)
 	if (issuer == cert)
 		return true;
 	const ASN1_TIME *from = X509_get0_notBefore(issuer), *until = X509_get0_notAfter(issuer);
-	return (ASN1_TIME_compare(from, X509_get0_notBefore(cert)) <= 0 || X509_set1_notBefore(cert, from)) &&
-		(ASN1_TIME_compare(until, X509_get0_notAfter(cert)) >= 0 ||
-			X509_set1_notAfter(cert, until));
+	return (ASN1_TIME_compare(from, X509_get0_notBefore(cert)) <= 0 ||
+		       X509_set1_notBefore(cert, from)) &&
+	       (ASN1_TIME_compare(until, X509_get0_notAfter(cert)) >= 0 ||
+		       X509_set1_notAfter(cert, until));
 }
 
 /* A certificate for key; signed by ca, or by itself where ca is NULL. name: CN and SAN, or NULL. */
-static X509 *issue(const struct kind *kind, EVP_PKEY *key, const char *name, const struct tls_ca *ca,
-	struct error *err)
+static X509 *issue(const struct kind *kind, EVP_PKEY *key, const char *name,
+	const struct tls_ca *ca, struct error *err)
 {
 	cleanup(X509_free_ptr) X509 *cert = X509_new();
 	if (!cert) {
@@ -94,17 +95,20 @@ static X509 *issue(const struct kind *kind, EVP_PKEY *key, const char *name, con
 	X509_NAME *subject = X509_get_subject_name(cert);
 	cleanup(free_ptr) char *san = NULL;
 	bool ok = X509_set_version(cert, X509_VERSION_3) && set_serial(cert) &&
-		set_validity(cert, issuer) && add_name(subject, "O", kind->organization) &&
-		(!name || add_name(subject, "CN", name)) &&
-		X509_set_issuer_name(cert, X509_get_subject_name(issuer)) && X509_set_pubkey(cert, key) &&
-		add_extension(cert, issuer, NID_key_usage, "critical,digitalSignature,keyCertSign") &&
-		add_extension(cert, issuer, NID_ext_key_usage, kind->extended_usage) &&
-		add_extension(cert, issuer, NID_basic_constraints, kind->constraints) &&
-		(kind != &kind_ca || add_extension(cert, issuer, NID_subject_key_identifier, "hash")) &&
-		(!ca || add_extension(cert, issuer, NID_authority_key_identifier, "keyid")) &&
-		(!name || (asprintf(&san, "DNS:%s", name) > 0 &&
-				  add_extension(cert, issuer, NID_subject_alt_name, san))) &&
-		X509_sign(cert, ca ? ca->key : key, EVP_sha256());
+		  set_validity(cert, issuer) && add_name(subject, "O", kind->organization) &&
+		  (!name || add_name(subject, "CN", name)) &&
+		  X509_set_issuer_name(cert, X509_get_subject_name(issuer)) &&
+		  X509_set_pubkey(cert, key) &&
+		  add_extension(cert, issuer, NID_key_usage,
+			  "critical,digitalSignature,keyCertSign") &&
+		  add_extension(cert, issuer, NID_ext_key_usage, kind->extended_usage) &&
+		  add_extension(cert, issuer, NID_basic_constraints, kind->constraints) &&
+		  (kind != &kind_ca ||
+			  add_extension(cert, issuer, NID_subject_key_identifier, "hash")) &&
+		  (!ca || add_extension(cert, issuer, NID_authority_key_identifier, "keyid")) &&
+		  (!name || (asprintf(&san, "DNS:%s", name) > 0 &&
+				    add_extension(cert, issuer, NID_subject_alt_name, san))) &&
+		  X509_sign(cert, ca ? ca->key : key, EVP_sha256());
 	if (!ok) {
 		tls_error(err, ERROR_INTERNAL, kind->what);
 		return NULL;
@@ -171,7 +175,8 @@ struct tls_ca *tls_ca_load(const char *cert_pem, const struct secret *key_pem, s
 		return NULL;
 	if (!X509_check_private_key(ca->cert, ca->key)) {
 		ERR_clear_error();
-		error_set(err, ERROR_INVALID, "the node's CA: certificate and key do not belong together");
+		error_set(err, ERROR_INVALID,
+			"the node's CA: certificate and key do not belong together");
 		return NULL;
 	}
 	if (X509_check_ca(ca->cert) != 1) {
@@ -225,14 +230,16 @@ static int make_identity(const struct kind *kind, const char *name, const struct
 {
 	cleanup(EVP_PKEY_free_ptr) EVP_PKEY *key = new_key(kind->what, err);
 	cleanup(X509_free_ptr) X509 *cert = key ? issue(kind, key, name, ca, err) : NULL;
-	cleanup(tls_identity_free) struct tls_identity made = {0};
-	if (!cert || key_to_pem(key, &made.key_pem, kind->what, err) < 0)
+	cleanup(free_ptr) char *cert_pem = cert ? cert_to_pem(cert) : NULL;
+	cleanup_secret key_text = SECRET_INIT;
+	if (!cert || key_to_pem(key, &key_text, kind->what, err) < 0)
 		return -1;
-	if (!(made.cert_pem = cert_to_pem(cert)))
+	if (!cert_pem)
 		return tls_error(err, ERROR_INTERNAL, kind->what);
 	tls_identity_free(identity);
-	*identity = made;
-	made = (struct tls_identity){0};
+	if (!secret_set(&identity->key_pem, secret_reveal(&key_text), key_text.len))
+		return error_set(err, ERROR_CAPACITY, "%s: out of memory", kind->what);
+	identity->cert_pem = take_ptr(cert_pem);
 	return 0;
 }
 
@@ -241,10 +248,11 @@ int tls_issue_server(const struct tls_ca *ca, const char *name, struct tls_ident
 {
 	/* The name becomes part of an extension's textual form, where commas and colons have a meaning. */
 	size_t len = strlen(name);
-	if (!len || len > NAME_MAX_LEN || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != len)
+	if (!len || len > NAME_MAX_LEN ||
+		strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != len)
 		return error_set(err, ERROR_INVALID,
-			"a server certificate: the name \"%s\" must be 1 to %d of a-z, 0-9 and -", name,
-			NAME_MAX_LEN);
+			"a server certificate: the name \"%s\" must be 1 to %d of a-z, 0-9 and -",
+			name, NAME_MAX_LEN);
 	if (tls_ca_lifetime_s(ca) <= 0)
 		return error_set(err, ERROR_INVALID,
 			"a server certificate: the node's CA has expired; make a new one");

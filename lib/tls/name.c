@@ -19,8 +19,9 @@ static size_t append_clean(char *out, const char *text, size_t most)
 		char c = text[i];
 		if (c >= 'A' && c <= 'Z')
 			c = (char)(c - 'A' + 'a');
-		bool fine = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
-		out[i] = fine ? c : '-';
+		if ((c < 'a' || c > 'z') && (c < '0' || c > '9'))
+			c = '-';
+		out[i] = c;
 	}
 	return i;
 }

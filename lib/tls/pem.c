@@ -30,7 +30,7 @@ static BIO *reader(const char *text, size_t len, const char *what, struct error 
 	return bio;
 }
 
-STACK_OF(X509) *tls_pem_certs(const char *pem, const char *what, struct error *err)
+STACK_OF(X509) * tls_pem_certs(const char *pem, const char *what, struct error *err)
 {
 	cleanup(BIO_free_ptr) BIO *bio = reader(pem ? pem : "", pem ? strlen(pem) : 0, what, err);
 	if (!bio)
@@ -41,12 +41,14 @@ STACK_OF(X509) *tls_pem_certs(const char *pem, const char *what, struct error *e
 		if (sk_X509_num(certs) == CERTS_MAX || !sk_X509_push(certs, cert)) {
 			X509_free(cert);
 			sk_X509_pop_free(certs, X509_free);
-			error_set(err, ERROR_INVALID, "%s: more than %d certificates", what, CERTS_MAX);
+			error_set(err, ERROR_INVALID, "%s: more than %d certificates", what,
+				CERTS_MAX);
 			return NULL;
 		}
 	}
 	unsigned long last = ERR_peek_last_error();
-	bool at_end = ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
+	bool at_end =
+		ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE;
 	if (certs && at_end && sk_X509_num(certs)) {
 		ERR_clear_error();
 		return certs;
@@ -89,7 +91,8 @@ EVP_PKEY *tls_pem_key(const struct secret *pem, const char *what, struct error *
 	if (!key) {
 		ERR_clear_error();
 		error_set(err, ERROR_INVALID,
-			"%s: holds no PEM private key that can be read (an encrypted one cannot)", what);
+			"%s: holds no PEM private key that can be read (an encrypted one cannot)",
+			what);
 	}
 	return key;
 }

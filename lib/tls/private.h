@@ -25,7 +25,7 @@ int tls_error(struct error *err, enum error_kind kind, const char *what);
 X509 *tls_pem_cert(const char *pem, const char *what, struct error *err);
 EVP_PKEY *tls_pem_key(const struct secret *pem, const char *what, struct error *err);
 /* All certificates of a PEM text; at least one. */
-STACK_OF(X509) *tls_pem_certs(const char *pem, const char *what, struct error *err);
+STACK_OF(X509) * tls_pem_certs(const char *pem, const char *what, struct error *err);
 
 /*
  * What was wrong with the peer's certificate, in words; kept with the connection by the verification

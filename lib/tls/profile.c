@@ -54,24 +54,26 @@ static int check_version(const char *name, struct error *err)
 		return 0;
 	if (!strcmp(name, "VersionTLS10") || !strcmp(name, "VersionTLS11"))
 		return error_set(err, ERROR_INVALID,
-			"tls-min-version: %s is too old to be safe; use VersionTLS12 or VersionTLS13", name);
+			"tls-min-version: %s is too old to be safe; use VersionTLS12 or VersionTLS13",
+			name);
 	return error_set(err, ERROR_INVALID,
 		"tls-min-version: \"%s\" is unknown; use VersionTLS12 or VersionTLS13", name);
 }
 
 /* One name of the list, added to both forms. */
-static int add_suite(struct tls_profile *profile, size_t *count, const char *name, struct buf *ciphers,
-	struct error *err)
+static int add_suite(struct tls_profile *profile, size_t *count, const char *name,
+	struct buf *ciphers, struct error *err)
 {
 	size_t i = 0;
-	while (i < array_size(suites_known) && strcmp(suites_known[i].iana, name))
+	while (i < array_size(suites_known) && strcmp(suites_known[i].iana, name) != 0)
 		i++;
 	if (i == array_size(suites_known))
 		return error_set(err, ERROR_INVALID,
 			"tls-cipher-suites: \"%s\" is unknown; use IANA names such as %s", name,
 			"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
 	if (*count == SUITES_MAX)
-		return error_set(err, ERROR_INVALID, "tls-cipher-suites: more than %d names", SUITES_MAX);
+		return error_set(err, ERROR_INVALID, "tls-cipher-suites: more than %d names",
+			SUITES_MAX);
 	if (!(profile->cipher_suites[*count] = strdup(name)))
 		return error_set(err, ERROR_CAPACITY, "tls-cipher-suites: out of memory");
 	++*count;
@@ -139,8 +141,9 @@ void tls_profile_free(struct tls_profile *profile)
 int tls_profile_apply(SSL_CTX *context, const struct tls_profile *profile, struct error *err)
 {
 	const char *ciphers = profile ? profile->openssl_ciphers : NULL;
-	bool only_13 = profile && ((profile->min_version && !strcmp(profile->min_version, "VersionTLS13")) ||
-					  (ciphers && !*ciphers));
+	bool only_13 = profile &&
+		       ((profile->min_version && !strcmp(profile->min_version, "VersionTLS13")) ||
+			       (ciphers && !*ciphers));
 	if (!SSL_CTX_set_min_proto_version(context, only_13 ? TLS1_3_VERSION : TLS1_2_VERSION))
 		return tls_error(err, ERROR_INTERNAL, "tls-min-version");
 	if (ciphers && *ciphers && !SSL_CTX_set_cipher_list(context, ciphers))

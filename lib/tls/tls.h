@@ -63,12 +63,12 @@ int tls_profile_parse(const char *min_version, const char *suites, struct tls_pr
 void tls_profile_free(struct tls_profile *profile);
 
 struct tls_client_settings {
-	const char *ca_pem;          /* trust anchor; required unless skip_verify */
-	const char *cert_pem;        /* own certificate */
+	const char *ca_pem;   /* trust anchor; required unless skip_verify */
+	const char *cert_pem; /* own certificate */
 	const struct secret *key_pem;
-	const char *pinned_cert_pem; /* NULL or "": no pin */
+	const char *pinned_cert_pem;       /* NULL or "": no pin */
 	const struct tls_profile *profile; /* NULL: defaults */
-	bool skip_verify;            /* testing only */
+	bool skip_verify;                  /* testing only */
 };
 /*
  * A context to make connections from; may be used by several threads. SSL_CTX_free it. Name checking is set per
@@ -81,7 +81,7 @@ SSL *tls_client_connection(SSL_CTX *context, const char *server_name, struct err
 struct tls_server_settings {
 	const char *cert_pem;
 	const struct secret *key_pem;
-	const char *client_ca_pem;   /* required: without one nobody is let in (refused here) */
+	const char *client_ca_pem; /* required: without one nobody is let in (refused here) */
 	const struct tls_profile *profile;
 };
 /*
@@ -97,7 +97,8 @@ SSL_CTX *tls_server_context(const struct tls_server_settings *settings, struct e
  */
 int tls_failure(SSL *ssl, int result, int saved_errno, const char *doing, struct error *err);
 /* The same where somebody else took the code (of ERR_get_error(3), 0: none) off OpenSSL's queue: a bufferevent. */
-int tls_failure_code(SSL *ssl, unsigned long code, int saved_errno, const char *doing, struct error *err);
+int tls_failure_code(SSL *ssl, unsigned long code, int saved_errno, const char *doing,
+	struct error *err);
 
 /*
  * "podvm-<pod>-<8 of the sandbox id>": lower case, others than [a-z0-9-] become '-', at most max long (0 or more

@@ -144,8 +144,8 @@ static void describe(struct buf *out, const SSL *ssl, int code, const X509 *cert
 			peer);
 		return;
 	case X509_V_ERR_INVALID_PURPOSE:
-		buf_printf(out, "the certificate of %s is not meant for %s (extended key usage)", peer,
-			SSL_is_server(ssl) ? "TLS clients" : "TLS servers");
+		buf_printf(out, "the certificate of %s is not meant for %s (extended key usage)",
+			peer, SSL_is_server(ssl) ? "TLS clients" : "TLS servers");
 		return;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
@@ -154,7 +154,8 @@ static void describe(struct buf *out, const SSL *ssl, int code, const X509 *cert
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_CERT_UNTRUSTED:
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-		buf_printf(out, "the certificate of %s is foreign: not signed by the CA that this end trusts (its issuer is ",
+		buf_printf(out,
+			"the certificate of %s is foreign: not signed by the CA that this end trusts (its issuer is ",
 			peer);
 		append_name(out, X509_get_issuer_name(cert));
 		buf_append_text(out, ")");

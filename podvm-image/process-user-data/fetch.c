@@ -47,9 +47,9 @@ static int fetch_once(const struct source *source, const char *root, const char 
 static uint64_t vary(uint64_t ns)
 {
 	uint32_t random = 0;
-	if (getrandom(&random, sizeof random, 0) != sizeof random)
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
 		return ns;
-	return ns - ns / 4 + (uint64_t)((double)random / UINT32_MAX * (double)(ns / 2));
+	return ns - ns / 4 + random % (ns / 2 + 1);
 }
 
 int user_data_fetch(const struct source *source, const char *root, const char *endpoint,
@@ -66,10 +66,11 @@ int user_data_fetch(const struct source *source, const char *root, const char *e
 		pause = pause < left / 2 ? pause : left / 2; /* room for one more try */
 		if (over || left < LAST_TRY_NS) {
 			error_move(err, &why);
-			return error_prefix(err, "user data from %s, after %d attempts", source->name, attempt);
+			return error_prefix(err, "user data from %s, after %d attempts",
+				source->name, attempt);
 		}
-		log_warn("user data from %s: %s; again in %.1f s", source->name, error_message(&why),
-			(double)pause / (double)NS_PER_S);
+		log_warn("user data from %s: %s; again in %.1f s", source->name,
+			error_message(&why), (double)pause / (double)NS_PER_S);
 		if (bound_sleep(bound, pause, "wait for user data", err) < 0)
 			return -1;
 		pause_ns = pause_ns * 2 < PAUSE_MAX_NS ? pause_ns * 2 : PAUSE_MAX_NS;

@@ -64,15 +64,16 @@ static bool set_up(CURL *curl, const struct request *request, const char *url,
 	struct curl_slist *headers, long limit_ms, struct answer *answer)
 {
 	return !curl_easy_setopt(curl, CURLOPT_URL, url) &&
-		!curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http") &&
-		!curl_easy_setopt(curl, CURLOPT_PROXY, "") && !curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) &&
-		!curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) &&
-		!curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers) &&
-		!curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) &&
-		!curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS) &&
-		!curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, limit_ms) &&
-		!curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive) &&
-		!curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
+	       !curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http") &&
+	       !curl_easy_setopt(curl, CURLOPT_PROXY, "") &&
+	       !curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) &&
+	       !curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) &&
+	       !curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers) &&
+	       !curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method) &&
+	       !curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS) &&
+	       !curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, limit_ms) &&
+	       !curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, receive) &&
+	       !curl_easy_setopt(curl, CURLOPT_WRITEDATA, answer);
 }
 
 /* One request; its body in answer. Fails unless the status is 200. */
@@ -86,22 +87,27 @@ static int ask(const char *endpoint, const struct request *request, const struct
 	answer->max = request->max;
 	if (request->header)
 		headers = curl_slist_append(NULL, request->header);
-	if (!curl || (request->header && !headers) || asprintf(&url, "%s%s", endpoint, request->path) < 0)
-		return error_set(err, ERROR_CAPACITY, "%s %s: out of memory", method, request->path);
+	if (!curl || (request->header && !headers) ||
+		asprintf(&url, "%s%s", endpoint, request->path) < 0)
+		return error_set(err, ERROR_CAPACITY, "%s %s: out of memory", method,
+			request->path);
 	struct bound mine = bound_within(bound, request->limit_ns);
 	int limit_ms = bound_left_ms(&mine);
 	if (limit_ms <= 0) /* 0 would mean no limit to libcurl */
 		return error_set(err, ERROR_TIMEOUT, "%s %s: no time left", method, url);
 	if (!set_up(curl, request, url, headers, limit_ms, answer))
-		return error_set(err, ERROR_INTERNAL, "%s %s: libcurl refuses a setting", method, url);
+		return error_set(err, ERROR_INTERNAL, "%s %s: libcurl refuses a setting", method,
+			url);
 	CURLcode code = curl_easy_perform(curl);
 	if (answer->too_large)
-		return error_set(err, ERROR_INVALID, "%s %s: the answer is larger than the limit of %zu bytes",
-			method, url, request->max);
+		return error_set(err, ERROR_INVALID,
+			"%s %s: the answer is larger than the limit of %zu bytes", method, url,
+			request->max);
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return error_set(err, ERROR_TIMEOUT, "%s %s: no answer in time", method, url);
 	if (code != CURLE_OK)
-		return error_set(err, ERROR_RETRY, "%s %s: %s", method, url, curl_easy_strerror(code));
+		return error_set(err, ERROR_RETRY, "%s %s: %s", method, url,
+			curl_easy_strerror(code));
 	long status = 0;
 	curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
 	if (status == 200)
@@ -122,8 +128,11 @@ static char *fetch_token(const struct cloud *cloud, const char *endpoint, const 
 {
 	cleanup_error err = ERROR_INIT;
 	cleanup(answer_free) struct answer answer = {0};
-	const struct request request = {.method = "PUT", .path = cloud->token_path,
-		.header = "X-aws-ec2-metadata-token-ttl-seconds: 60", .max = TOKEN_MAX, .limit_ns = TOKEN_NS};
+	const struct request request = {.method = "PUT",
+		.path = cloud->token_path,
+		.header = "X-aws-ec2-metadata-token-ttl-seconds: 60",
+		.max = TOKEN_MAX,
+		.limit_ns = TOKEN_NS};
 	char *header = NULL;
 	if (ask(endpoint, &request, bound, &answer, &err) < 0) {
 		log_warn("%s; asking without a token (IMDSv1)", error_message(&err));
@@ -133,8 +142,8 @@ static char *fetch_token(const struct cloud *cloud, const char *endpoint, const 
 	/* It becomes a line of the next request. */
 	for (size_t i = 0; i < answer.body.len; i++) {
 		if (token[i] <= ' ' || token[i] > '~') {
-			log_warn("PUT %s%s: the answer is no token; asking without (IMDSv1)", endpoint,
-				cloud->token_path);
+			log_warn("PUT %s%s: the answer is no token; asking without (IMDSv1)",
+				endpoint, cloud->token_path);
 			return NULL;
 		}
 	}
@@ -143,7 +152,8 @@ static char *fetch_token(const struct cloud *cloud, const char *endpoint, const 
 	return header;
 }
 
-int imds_decode(const struct cloud *cloud, const struct buf *body, struct buf *out, struct error *err)
+int imds_decode(const struct cloud *cloud, const struct buf *body, struct buf *out,
+	struct error *err)
 {
 	if (cloud->base64)
 		return base64_decode(buf_text(body), body->len, CLOUDINIT_DOCUMENT_MAX, out, err);
@@ -159,8 +169,10 @@ int imds_fetch(const struct cloud *cloud, const char *endpoint, const struct bou
 	endpoint = *endpoint ? endpoint : cloud->endpoint;
 	if (cloud->token_path)
 		token = fetch_token(cloud, endpoint, bound);
-	const struct request request = {.path = cloud->path, .header = token ? token : cloud->header,
-		.max = IMDS_BODY_MAX, .limit_ns = REQUEST_NS};
+	const struct request request = {.path = cloud->path,
+		.header = token ? token : cloud->header,
+		.max = IMDS_BODY_MAX,
+		.limit_ns = REQUEST_NS};
 	if (ask(endpoint, &request, bound, &answer, err) < 0)
 		return -1;
 	if (imds_decode(cloud, &answer.body, out, err) < 0)
@@ -172,8 +184,10 @@ bool imds_probe(const struct cloud *cloud, const char *endpoint, const struct bo
 {
 	cleanup_error err = ERROR_INIT;
 	cleanup(answer_free) struct answer answer = {0};
-	const struct request request = {.path = cloud->probe_path, .header = cloud->header,
-		.max = IMDS_BODY_MAX, .limit_ns = PROBE_NS};
+	const struct request request = {.path = cloud->probe_path,
+		.header = cloud->header,
+		.max = IMDS_BODY_MAX,
+		.limit_ns = PROBE_NS};
 	if (ask(*endpoint ? endpoint : cloud->endpoint, &request, bound, &answer, &err) == 0)
 		return true;
 	log_info("this is not %s: %s", cloud->name, error_message(&err));

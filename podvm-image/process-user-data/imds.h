@@ -6,7 +6,7 @@
 #include "source.h"
 
 /* What base64 makes of the largest user data, and some line ends. */
-#define IMDS_BODY_MAX (1536 * 1024)
+#define IMDS_BODY_MAX 1572864
 
 /* Once, before the others. */
 int imds_init(struct error *err);
@@ -23,6 +23,7 @@ int imds_fetch(const struct cloud *cloud, const char *endpoint, const struct bou
 bool imds_probe(const struct cloud *cloud, const char *endpoint, const struct bound *bound);
 
 /* The user data in an answer: base64 taken off where the cloud has it. Pure. */
-int imds_decode(const struct cloud *cloud, const struct buf *body, struct buf *out, struct error *err);
+int imds_decode(const struct cloud *cloud, const struct buf *body, struct buf *out,
+	struct error *err);
 
 #endif

@@ -25,15 +25,25 @@ struct settings {
 };
 
 static const struct option options[] = {
-	{.name = TIMEOUT_OPTION, .def = "180", .type = OPTION_INT, .min = 1, .max = 86400,
+	{.name = TIMEOUT_OPTION,
+		.def = "180",
+		.type = OPTION_INT,
+		.min = 1,
+		.max = 86400,
 		.offset = offsetof(struct settings, timeout_s),
 		.help = "seconds that fetching may take in all (short: -t)"},
-	{.name = "accept-unmeasured", .type = OPTION_BOOL,
+	{.name = "accept-unmeasured",
+		.type = OPTION_BOOL,
 		.offset = offsetof(struct settings, accept_unmeasured),
 		.help = "take aa.toml and cdh.toml from user data, as adaptors without initdata send them"},
-	{.name = "root", .def = "/", .type = OPTION_STRING, .offset = offsetof(struct settings, root),
+	{.name = "root",
+		.def = "/",
+		.type = OPTION_STRING,
+		.offset = offsetof(struct settings, root),
 		.help = "folder that stands for / (tests)"},
-	{.name = "endpoint", .type = OPTION_STRING, .offset = offsetof(struct settings, endpoint),
+	{.name = "endpoint",
+		.type = OPTION_STRING,
+		.offset = offsetof(struct settings, endpoint),
 		.help = "URL of the metadata service instead of the cloud's own (tests)"},
 };
 
@@ -51,8 +61,8 @@ static bool probe(const struct cloud *cloud, void *context)
 static int provision(const struct settings *settings, struct error *err)
 {
 	struct bound bound = bound_within(&BOUND_NONE, (uint64_t)settings->timeout_s * NS_PER_S);
-	struct provision_settings target = {
-		.root = settings->root, .accept_unmeasured = settings->accept_unmeasured};
+	struct provision_settings target = {.root = settings->root,
+		.accept_unmeasured = settings->accept_unmeasured};
 	struct machine machine;
 	if (imds_init(err) < 0)
 		return -1;
@@ -62,7 +72,8 @@ static int provision(const struct settings *settings, struct error *err)
 	if (source) {
 		log_info("user data come from %s", source->name);
 		cleanup(cloudinit_free) struct cloudinit document = {0};
-		if (user_data_fetch(source, settings->root, settings->endpoint, &bound, &document, err) < 0 ||
+		if (user_data_fetch(source, settings->root, settings->endpoint, &bound, &document,
+			    err) < 0 ||
 			provision_files(&target, &document, err) < 0)
 			return -1;
 	} else {
@@ -81,7 +92,8 @@ static char *long_form(const char *argument)
 	char *text = NULL;
 	if (!name[1])
 		return strdup("-" TIMEOUT_OPTION);
-	return asprintf(&text, "-" TIMEOUT_OPTION "=%s", name + 1 + (name[1] == '=')) < 0 ? NULL : text;
+	return asprintf(&text, "-" TIMEOUT_OPTION "=%s", name + 1 + (name[1] == '=')) < 0 ? NULL
+											  : text;
 }
 
 static void free_arguments(char ***arguments)

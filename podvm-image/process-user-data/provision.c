@@ -68,27 +68,30 @@ static int write_file(const struct provision_settings *settings, const char *pat
 	return 0;
 }
 
-static int provision_file(const struct provision_settings *settings, const struct cloudinit_file *file,
-	struct error *err)
+static int provision_file(const struct provision_settings *settings,
+	const struct cloudinit_file *file, struct error *err)
 {
 	for (size_t i = 0; i < array_size(allowed); i++) {
 		if (strcmp(allowed[i].path, file->path) != 0)
 			continue;
 		if (allowed[i].unmeasured && !settings->accept_unmeasured) {
-			log_warn("user data hold %s, which nothing measures: left out; it belongs into "
-				 "initdata (for adaptors that know no initdata there is "
-				 "-accept-unmeasured)",
+			log_warn(
+				"user data hold %s, which nothing measures: left out; it belongs into "
+				"initdata (for adaptors that know no initdata there is "
+				"-accept-unmeasured)",
 				file->path);
 			return 0;
 		}
 		if (allowed[i].unmeasured)
-			log_warn("%s comes from user data, which nothing measures: the host chooses what "
-				 "it says (-accept-unmeasured)",
+			log_warn(
+				"%s comes from user data, which nothing measures: the host chooses what "
+				"it says (-accept-unmeasured)",
 				file->path);
-		return write_file(settings, file->path, allowed[i].mode, file->content ? file->content : "",
-			file->len, err);
+		return write_file(settings, file->path, allowed[i].mode,
+			file->content ? file->content : "", file->len, err);
 	}
-	log_warn("user data hold \"%.200s\", which is not one of the files they may write: left out",
+	log_warn(
+		"user data hold \"%.200s\", which is not one of the files they may write: left out",
 		file->path);
 	return 0;
 }
@@ -105,7 +108,8 @@ int provision_files(const struct provision_settings *settings, const struct clou
 }
 
 /* The encoded initdata, from the file or, where there is none, the dummy, which becomes the file. */
-static int read_initdata(const struct provision_settings *settings, struct buf *text, struct error *err)
+static int read_initdata(const struct provision_settings *settings, struct buf *text,
+	struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup(free_ptr) char *path = below(settings, INITDATA_FILE, err);
@@ -134,11 +138,13 @@ static int extract(const struct provision_settings *settings, const struct initd
 {
 	for (size_t i = 0; i < initdata->count; i++)
 		if (!is_extracted(initdata->entries[i].key))
-			log_info("initdata hold \"%.200s\", which is measured but not written to a file",
+			log_info(
+				"initdata hold \"%.200s\", which is measured but not written to a file",
 				initdata->entries[i].key);
 	for (size_t i = 0; i < array_size(extracted); i++) {
 		const struct initdata_entry *entry = initdata_find(initdata, extracted[i].key);
-		if (entry && write_file(settings, extracted[i].path, 0644, entry->value, entry->len, err) < 0)
+		if (entry && write_file(settings, extracted[i].path, 0644, entry->value, entry->len,
+				     err) < 0)
 			return -1;
 	}
 	return 0;

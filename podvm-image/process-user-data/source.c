@@ -54,7 +54,7 @@ static bool is_azure(const struct machine *machine)
 {
 	/* The tag is the same on every Azure machine. */
 	return !strcmp(machine->hypervisor, "Microsoft Hv") ||
-		!strcmp(machine->asset_tag, "7783-7084-3265-9085-8269-3286-77");
+	       !strcmp(machine->asset_tag, "7783-7084-3265-9085-8269-3286-77");
 }
 
 static bool is_aws(const struct machine *machine)
@@ -142,8 +142,8 @@ void machine_read(const char *root, struct machine *machine)
 	const char *prefix = real ? "" : root;
 	cleanup(free_ptr) char *file = NULL;
 	struct stat st;
-	machine->has_file = asprintf(&file, "%s" USER_DATA_FILE, prefix) < 0 || stat(file, &st) == 0 ||
-		(errno != ENOENT && errno != ENOTDIR);
+	machine->has_file = asprintf(&file, "%s" USER_DATA_FILE, prefix) < 0 ||
+			    stat(file, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
 	if (real)
 		read_hypervisor(machine->hypervisor);
 	read_mark(prefix, "sys_vendor", machine->vendor, sizeof machine->vendor);

@@ -15,11 +15,11 @@
 
 /* What is known of the machine before anybody is asked. */
 struct machine {
-	bool has_file;        /* USER_DATA_FILE is there, or cannot be looked at */
-	char hypervisor[13];  /* CPUID's vendor text, "" on other processors and bare metal */
-	char vendor[65];      /* DMI system manufacturer */
-	char product[65];     /* DMI product name */
-	char asset_tag[65];   /* DMI chassis asset tag */
+	bool has_file;       /* USER_DATA_FILE is there, or cannot be looked at */
+	char hypervisor[13]; /* CPUID's vendor text, "" on other processors and bare metal */
+	char vendor[65];     /* DMI system manufacturer */
+	char product[65];    /* DMI product name */
+	char asset_tag[65];  /* DMI chassis asset tag */
 };
 
 /* Reads them. root: folder to look in; CPUID is asked only where it is "/" . */
@@ -28,12 +28,12 @@ void machine_read(const char *root, struct machine *machine);
 /* How to ask one cloud. */
 struct cloud {
 	const char *name;
-	const char *endpoint;     /* scheme and host */
-	const char *path;         /* of the user data */
-	const char *header;       /* NULL: none */
-	const char *token_path;   /* NULL: needs no token */
-	const char *probe_path;   /* NULL: cannot be probed */
-	bool base64;              /* the answer is base64 text */
+	const char *endpoint;   /* scheme and host */
+	const char *path;       /* of the user data */
+	const char *header;     /* NULL: none */
+	const char *token_path; /* NULL: needs no token */
+	const char *probe_path; /* NULL: cannot be probed */
+	bool base64;            /* the answer is base64 text */
 };
 
 /* What the user data come from; cloud is NULL for the file. */

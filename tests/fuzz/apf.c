@@ -15,8 +15,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (apf_write(&first, &once, &err) < 0)
 		return 0; /* grown over the limit by indentation */
-	if (apf_read(once.data, once.len, &second, &err) < 0 || apf_write(&second, &twice, &err) < 0 ||
-		once.len != twice.len || memcmp(once.data, twice.data, once.len) != 0)
+	if (apf_read(once.data, once.len, &second, &err) < 0 ||
+		apf_write(&second, &twice, &err) < 0 || once.len != twice.len ||
+		memcmp(once.data, twice.data, once.len) != 0)
 		abort();
 	return 0;
 }

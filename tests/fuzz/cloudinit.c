@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (cloudinit_read((const char *)data, size, &first, &err) < 0 ||
 		cloudinit_write(first.files, first.count, &text, &err) < 0)
 		return 0;
-	if (cloudinit_read(buf_text(&text), text.len, &second, &err) < 0 || second.count != first.count)
+	if (cloudinit_read(buf_text(&text), text.len, &second, &err) < 0 ||
+		second.count != first.count)
 		abort();
 	for (size_t i = 0; i < first.count; i++) {
 		const struct cloudinit_file *a = &first.files[i], *b = &second.files[i];

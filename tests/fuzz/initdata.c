@@ -17,8 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (initdata_parse((const char *)data, size, &parsed, &err) < 0)
 		return 0;
 	if (initdata_encode(parsed.toml, parsed.toml_len, &text, &err) < 0 ||
-		initdata_decode(buf_text(&text), text.len, &again, &err) < 0 || again.toml_len != size ||
-		memcmp(again.toml, data, size) != 0 || again.count != parsed.count)
+		initdata_decode(buf_text(&text), text.len, &again, &err) < 0 ||
+		again.toml_len != size || memcmp(again.toml, data, size) != 0 ||
+		again.count != parsed.count)
 		abort();
 	return 0;
 }

@@ -42,7 +42,8 @@ static void material_free(struct material *m)
 	tls_profile_free(&m->profile);
 }
 
-static int save(const char *folder, const char *name, const char *text, size_t len, struct error *err)
+static int save(const char *folder, const char *name, const char *text, size_t len,
+	struct error *err)
 {
 	cleanup(free_ptr) char *path = NULL;
 	if (asprintf(&path, "%s/%s", folder, name) < 0)
@@ -63,7 +64,8 @@ static int issue(const char *folder, const char *name, struct error *err)
 	cleanup(tls_ca_free_ptr) struct tls_ca *ca = tls_ca_new(err);
 	cleanup(tls_identity_free) struct tls_identity server = {0}, client = {0};
 	cleanup_secret key = SECRET_INIT;
-	if (!ca || tls_ca_key_pem(ca, &key, err) < 0 || tls_issue_server(ca, name, &server, err) < 0 ||
+	if (!ca || tls_ca_key_pem(ca, &key, err) < 0 ||
+		tls_issue_server(ca, name, &server, err) < 0 ||
 		tls_issue_client(&client, err) < 0 ||
 		save(folder, "ca.pem", tls_ca_cert_pem(ca), strlen(tls_ca_cert_pem(ca)), err) < 0 ||
 		save(folder, "ca.key", secret_reveal(&key), key.len, err) < 0 ||
@@ -82,7 +84,8 @@ static int load(const char *folder, const char *name, struct buf *out, struct er
 	return file_read(path, PEM_MAX, out, err);
 }
 
-static int load_all(const char *folder, const struct settings *s, struct material *m, struct error *err)
+static int load_all(const char *folder, const struct settings *s, struct material *m,
+	struct error *err)
 {
 	cleanup(buf_wipe) struct buf key = BUF_INIT;
 	if (load(folder, s->ca, &m->ca, err) < 0 || load(folder, s->cert, &m->cert, err) < 0 ||
@@ -90,8 +93,8 @@ static int load_all(const char *folder, const struct settings *s, struct materia
 		tls_profile_parse(s->min, s->suites, &m->profile, err) < 0)
 		return -1;
 	return secret_set(&m->key, buf_text(&key), key.len)
-		? 0
-		: error_set(err, ERROR_CAPACITY, "out of memory");
+		       ? 0
+		       : error_set(err, ERROR_CAPACITY, "out of memory");
 }
 
 static int read_settings(char **words, struct settings *s, struct error *err)
@@ -103,7 +106,8 @@ static int read_settings(char **words, struct settings *s, struct error *err)
 		{"min", &s->min}, {"suites", &s->suites}};
 	for (; *words; words++) {
 		size_t len = strcspn(*words, "="), i = 0;
-		while (i < array_size(known) && (strlen(known[i].name) != len || strncmp(known[i].name, *words, len)))
+		while (i < array_size(known) &&
+			(strlen(known[i].name) != len || strncmp(known[i].name, *words, len) != 0))
 			i++;
 		if (i == array_size(known) || !(*words)[len])
 			return error_set(err, ERROR_INVALID, "unknown setting %s", *words);
@@ -120,7 +124,8 @@ static int talk(SSL *ssl, bool first, struct error *err)
 		bool sends = (step == 0) == first;
 		errno = 0;
 		ERR_clear_error();
-		int n = sends ? SSL_write(ssl, line, (int)strlen(line)) : SSL_read(ssl, line, sizeof line - 1);
+		int n = sends ? SSL_write(ssl, line, (int)strlen(line))
+			      : SSL_read(ssl, line, sizeof line - 1);
 		if (n <= 0)
 			return tls_failure(ssl, n, errno, "talk", err);
 		if (!sends)
@@ -152,20 +157,25 @@ static int run(SSL *ssl, int fd, bool is_client, struct error *err)
 	return talk(ssl, is_client, err);
 }
 
-static int do_connect(const char *folder, const char *name, const char *port, char **words, struct error *err)
+static int do_connect(const char *folder, const char *name, const char *port, char **words,
+	struct error *err)
 {
 	struct settings s = {.ca = "ca.pem", .cert = "client.pem", .key = "client.key"};
 	cleanup(material_free) struct material m = {0};
 	if (read_settings(words, &s, err) < 0 || load_all(folder, &s, &m, err) < 0)
 		return -1;
-	const struct tls_client_settings settings = {.ca_pem = buf_text(&m.ca), .cert_pem = buf_text(&m.cert),
-		.key_pem = &m.key, .pinned_cert_pem = buf_text(&m.pin), .profile = &m.profile};
+	const struct tls_client_settings settings = {.ca_pem = buf_text(&m.ca),
+		.cert_pem = buf_text(&m.cert),
+		.key_pem = &m.key,
+		.pinned_cert_pem = buf_text(&m.pin),
+		.profile = &m.profile};
 	cleanup(free_context) SSL_CTX *context = tls_client_context(&settings, err);
 	cleanup(free_ssl) SSL *ssl = context ? tls_client_connection(context, name, err) : NULL;
 	if (!ssl)
 		return -1;
 	cleanup(close_fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)),
+	const struct sockaddr_in address = {.sin_family = AF_INET,
+		.sin_port = htons((uint16_t)atoi(port)),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof address) < 0)
 		return error_set_errno(err, errno, "connect");
@@ -178,17 +188,21 @@ static int do_accept(const char *folder, char **words, struct error *err)
 	cleanup(material_free) struct material m = {0};
 	if (read_settings(words, &s, err) < 0 || load_all(folder, &s, &m, err) < 0)
 		return -1;
-	const struct tls_server_settings settings = {.cert_pem = buf_text(&m.cert), .key_pem = &m.key,
-		.client_ca_pem = buf_text(&m.ca), .profile = &m.profile};
+	const struct tls_server_settings settings = {.cert_pem = buf_text(&m.cert),
+		.key_pem = &m.key,
+		.client_ca_pem = buf_text(&m.ca),
+		.profile = &m.profile};
 	cleanup(free_context) SSL_CTX *context = tls_server_context(&settings, err);
 	cleanup(free_ssl) SSL *ssl = context ? SSL_new(context) : NULL;
 	if (!ssl)
 		return -1;
 	cleanup(close_fd) int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof address;
 	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) < 0 ||
-		listen(listener, 1) < 0 || getsockname(listener, (struct sockaddr *)&address, &len) < 0)
+		listen(listener, 1) < 0 ||
+		getsockname(listener, (struct sockaddr *)&address, &len) < 0)
 		return error_set_errno(err, errno, "listen");
 	printf("port %d\n", ntohs(address.sin_port));
 	fflush(stdout);
@@ -210,7 +224,8 @@ int main(int argc, char **argv)
 	else if (argc >= 3 && !strcmp(argv[1], "accept"))
 		result = do_accept(argv[2], argv + 3, &err);
 	else
-		error_set(&err, ERROR_INVALID, "tls-peer issue|connect|accept: see the head of its source");
+		error_set(&err, ERROR_INVALID,
+			"tls-peer issue|connect|accept: see the head of its source");
 	if (result == 0)
 		return 0;
 	printf("%s: %s\n", error_kind_name(err.kind), error_message(&err));

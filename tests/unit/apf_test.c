@@ -127,8 +127,10 @@ static void test_refusals_name_the_member(void **state)
 		{"[]", "apf.json: must be an object"},
 		{"{\"pod-name\": 5}", "apf.json: \"pod-name\" must be a string"},
 		{"{\"tls-server-key\": 5}", "apf.json: \"tls-server-key\" must be a string"},
-		{"{\"tls-cipher-suites\": \"a\"}", "apf.json: \"tls-cipher-suites\" must be a list"},
-		{"{\"tls-cipher-suites\": [5]}", "apf.json: \"tls-cipher-suites\" must hold strings only"},
+		{"{\"tls-cipher-suites\": \"a\"}",
+			"apf.json: \"tls-cipher-suites\" must be a list"},
+		{"{\"tls-cipher-suites\": [5]}",
+			"apf.json: \"tls-cipher-suites\" must hold strings only"},
 		{"{\"pod-network\": 5}", "apf.json: pod-network must be an object"},
 		{"{\"pod-network\": {\"mtu\": \"1500\"}}",
 			"apf.json: pod-network: \"mtu\" must be an integer"},
@@ -153,12 +155,12 @@ static void test_refusals_name_the_member(void **state)
 	cleanup_error err = ERROR_INIT;
 	struct apf apf;
 	assert_int_equal(apf_read(buf_text(&many), many.len, &apf, &err), -1);
-	assert_string_equal(
-		error_message(&err), "apf.json: \"tls-cipher-suites\" has more than 64 names");
+	assert_string_equal(error_message(&err),
+		"apf.json: \"tls-cipher-suites\" has more than 64 names");
 	char *big = calloc(1, APF_SIZE_MAX + 1);
 	assert_int_equal(apf_read(big, APF_SIZE_MAX + 1, &apf, &err), -1);
-	assert_string_equal(
-		error_message(&err), "apf.json: 262145 bytes are more than the limit of 262144");
+	assert_string_equal(error_message(&err),
+		"apf.json: 262145 bytes are more than the limit of 262144");
 	free(big);
 }
 

@@ -27,8 +27,8 @@ static void test_dummy_is_bit_exact(void **state)
 	assert_int_equal(initdata_parse(initdata_dummy, 66, &dummy, NULL), 0);
 	cleanup(buf_free) struct buf hex = BUF_INIT;
 	initdata_digest_hex(&dummy, &hex);
-	assert_string_equal(
-		buf_text(&hex), "adb48cc14fea9403d3d51f3b5f5068fd4d80445a14e94f1b3d5dbabaad66478d");
+	assert_string_equal(buf_text(&hex),
+		"adb48cc14fea9403d3d51f3b5f5068fd4d80445a14e94f1b3d5dbabaad66478d");
 	assert_int_equal(dummy.count, 1);
 	assert_string_equal(initdata_find(&dummy, "aa.toml")->value, "");
 	assert_null(initdata_find(&dummy, "cdh.toml"));
@@ -37,7 +37,7 @@ static void test_dummy_is_bit_exact(void **state)
 static void test_text_survives_encoding_byte_by_byte(void **state)
 {
 	(void)state;
-	cleanup(buf_free) struct buf text = BUF_INIT, again = BUF_INIT, hex = BUF_INIT;
+	cleanup(buf_free) struct buf text = BUF_INIT, again = BUF_INIT;
 	assert_int_equal(initdata_encode(example, strlen(example), &text, NULL), 0);
 	assert_int_equal(initdata_encode(example, strlen(example), &again, NULL), 0);
 	assert_string_equal(buf_text(&text), buf_text(&again)); /* no time stamp in it */
@@ -71,7 +71,8 @@ static void test_digest_is_over_the_whole_text(void **state)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		cleanup(initdata_free) struct initdata out = {0};
 		cleanup(buf_free) struct buf hex = BUF_INIT;
-		assert_int_equal(initdata_parse(cases[i].toml, strlen(cases[i].toml), &out, NULL), 0);
+		assert_int_equal(initdata_parse(cases[i].toml, strlen(cases[i].toml), &out, NULL),
+			0);
 		initdata_digest_hex(&out, &hex);
 		assert_string_equal(buf_text(&hex), cases[i].hex);
 	}
@@ -90,7 +91,8 @@ static void test_bad_documents_are_refused(void **state)
 		{"algorithm = \"sha256\"\n[data]\n", "initdata: \"version\" is missing"},
 		{HEAD, "initdata: the table [data] is missing"},
 		{HEAD "data = 5\n", "initdata: the table [data] is missing"},
-		{"algorithm = 256\nversion = \"0.1.0\"\n[data]\n", "initdata: \"algorithm\" must be a string"},
+		{"algorithm = 256\nversion = \"0.1.0\"\n[data]\n",
+			"initdata: \"algorithm\" must be a string"},
 		{"algorithm = \"sha256\\u0000\"\nversion = \"0.1.0\"\n[data]\n",
 			"initdata: \"algorithm\" must be a string"},
 		{"algorithm = \"md5\"\nversion = \"0.1.0\"\n[data]\n",
@@ -100,13 +102,16 @@ static void test_bad_documents_are_refused(void **state)
 		{"algorithm = \"sha256\"\nversion = \"0.2.0\"\n[data]\n",
 			"initdata: the version \"0.2.0\" is unknown; use 0.1.0"},
 		{HEAD "[data]\n\"aa.toml\" = 5\n", "initdata: [data] \"aa.toml\" must be a string"},
-		{HEAD "[data.\"aa.toml\"]\nx = 5\n", "initdata: [data] \"aa.toml\" must be a string"},
-		{HEAD "[data]\n\"a\\u0000b\" = \"\"\n", "initdata: a key of [data] holds a NUL character"},
+		{HEAD "[data.\"aa.toml\"]\nx = 5\n",
+			"initdata: [data] \"aa.toml\" must be a string"},
+		{HEAD "[data]\n\"a\\u0000b\" = \"\"\n",
+			"initdata: a key of [data] holds a NUL character"},
 		{HEAD "[data]\na = \"1\"\na = \"2\"\n",
 			"initdata: line 5, column 5: Error while parsing key-value pair: cannot redefine existing string 'a'"},
 		{HEAD "[data]\n\"aa.toml\" = '''\n",
 			"initdata: line 4, column 17: Error while parsing literal string: encountered end-of-file"},
-		{"aaHl4goAAA\xc5\xbe" "0viall",
+		{"aaHl4goAAA\xc5\xbe"
+		 "0viall",
 			"initdata: line 1, column 11: Error while parsing key-value pair: expected '=', saw '?\?'"},
 		{HEAD "[+data]\n", "initdata: the text is not TOML"},
 		{HEAD "[data\n",
@@ -117,7 +122,8 @@ static void test_bad_documents_are_refused(void **state)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		cleanup_error err = ERROR_INIT;
 		cleanup(initdata_free) struct initdata out = {0};
-		assert_int_equal(initdata_parse(cases[i].toml, strlen(cases[i].toml), &out, &err), -1);
+		assert_int_equal(initdata_parse(cases[i].toml, strlen(cases[i].toml), &out, &err),
+			-1);
 		assert_string_equal(error_message(&err), cases[i].message);
 		assert_int_equal(err.kind, ERROR_INVALID);
 		assert_null(out.toml);
@@ -145,15 +151,18 @@ static void test_bad_encodings_are_refused(void **state)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		cleanup_error err = ERROR_INIT;
 		cleanup(initdata_free) struct initdata out = {0};
-		assert_int_equal(initdata_decode(cases[i].text, strlen(cases[i].text), &out, &err), -1);
-		assert_memory_equal(error_message(&err), cases[i].message, strlen(cases[i].message));
+		assert_int_equal(initdata_decode(cases[i].text, strlen(cases[i].text), &out, &err),
+			-1);
+		assert_memory_equal(error_message(&err), cases[i].message,
+			strlen(cases[i].message));
 	}
 }
 
 static void test_members_of_gzip_are_one_text(void **state)
 {
 	(void)state;
-	cleanup(buf_free) struct buf one = BUF_INIT, two = BUF_INIT, bytes = BUF_INIT, text = BUF_INIT;
+	cleanup(buf_free) struct buf one = BUF_INIT, two = BUF_INIT, bytes = BUF_INIT,
+				     text = BUF_INIT;
 	assert_int_equal(initdata_encode(example, 30, &one, NULL), 0);
 	assert_int_equal(initdata_encode(example + 30, strlen(example) - 30, &two, NULL), 0);
 	base64_decode(buf_text(&one), one.len, 4096, &bytes, NULL);
@@ -190,9 +199,10 @@ static void test_limits_hold_on_both_sides_of_the_decompression(void **state)
 
 	buf_append_text(&toml, "x");
 	assert_int_equal(initdata_encode(buf_text(&toml), toml.len, &text, &err), -1);
-	assert_string_equal(
-		error_message(&err), "initdata: 1048577 bytes are more than the limit of 1048576");
-	assert_int_equal(initdata_decode(buf_text(&toml), INITDATA_ENCODED_MAX + 1, &out, &err), -1);
+	assert_string_equal(error_message(&err),
+		"initdata: 1048577 bytes are more than the limit of 1048576");
+	assert_int_equal(initdata_decode(buf_text(&toml), INITDATA_ENCODED_MAX + 1, &out, &err),
+		-1);
 	assert_string_equal(error_message(&err),
 		"initdata: 524289 bytes of encoded text are more than the limit of 524288");
 }

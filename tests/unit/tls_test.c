@@ -52,7 +52,8 @@ static char *dump(X509 *cert)
 		X509_EXTENSION *extension = X509_get_ext(cert, at);
 		BIO_printf(bio, "%s%s: ", OBJ_nid2sn(nids[i]),
 			X509_EXTENSION_get_critical(extension) ? " (critical)" : "");
-		if (nids[i] == NID_subject_key_identifier || nids[i] == NID_authority_key_identifier)
+		if (nids[i] == NID_subject_key_identifier ||
+			nids[i] == NID_authority_key_identifier)
 			BIO_puts(bio, "yes");
 		else
 			X509V3_EXT_print(bio, extension, 0, 0);
@@ -100,33 +101,32 @@ static void test_certificates_look_as_upstreams_do(void **state)
 		"extensions: 4\n");
 	cleanup(tls_identity_free) struct tls_identity server = {0}, client = {0};
 	assert_int_equal(tls_issue_server(ca, "podvm-web-0123abcd", &server, &err), 0);
-	assert_dump(server.cert_pem,
-		"subject: CN=podvm-web-0123abcd,O=agent-protocol-forwarder\n"
-		"issuer: O=agent-protocol-forwarder\n"
-		"key: prime256v1\n"
-		"signature: ecdsa-with-SHA256\n"
-		"keyUsage (critical): Digital Signature, Certificate Sign\n"
-		"extendedKeyUsage: TLS Web Server Authentication\n"
-		"basicConstraints (critical): CA:FALSE\n"
-		"subjectAltName: DNS:podvm-web-0123abcd\n"
-		"authorityKeyIdentifier: yes\n"
-		"extensions: 5\n");
+	assert_dump(server.cert_pem, "subject: CN=podvm-web-0123abcd,O=agent-protocol-forwarder\n"
+				     "issuer: O=agent-protocol-forwarder\n"
+				     "key: prime256v1\n"
+				     "signature: ecdsa-with-SHA256\n"
+				     "keyUsage (critical): Digital Signature, Certificate Sign\n"
+				     "extendedKeyUsage: TLS Web Server Authentication\n"
+				     "basicConstraints (critical): CA:FALSE\n"
+				     "subjectAltName: DNS:podvm-web-0123abcd\n"
+				     "authorityKeyIdentifier: yes\n"
+				     "extensions: 5\n");
 	assert_int_equal(tls_issue_client(&client, &err), 0);
-	assert_dump(client.cert_pem,
-		"subject: O=cloud-api-adaptor\n"
-		"issuer: O=cloud-api-adaptor\n"
-		"key: prime256v1\n"
-		"signature: ecdsa-with-SHA256\n"
-		"keyUsage (critical): Digital Signature, Certificate Sign\n"
-		"extendedKeyUsage: TLS Web Client Authentication\n"
-		"basicConstraints (critical): CA:FALSE\n"
-		"extensions: 3\n");
+	assert_dump(client.cert_pem, "subject: O=cloud-api-adaptor\n"
+				     "issuer: O=cloud-api-adaptor\n"
+				     "key: prime256v1\n"
+				     "signature: ecdsa-with-SHA256\n"
+				     "keyUsage (critical): Digital Signature, Certificate Sign\n"
+				     "extendedKeyUsage: TLS Web Client Authentication\n"
+				     "basicConstraints (critical): CA:FALSE\n"
+				     "extensions: 3\n");
 	assert_memory_equal(secret_reveal(&server.key_pem), "-----BEGIN PRIVATE KEY-----\n", 28);
 	assert_memory_equal(secret_reveal(&client.key_pem), "-----BEGIN PRIVATE KEY-----\n", 28);
 }
 
 /* A copy of a certificate with other times and without the extension drop (0: none), signed anew by ca. */
-static char *reissued(const char *cert_pem, const struct tls_ca *ca, long from_s, long until_s, int drop)
+static char *reissued(const char *cert_pem, const struct tls_ca *ca, long from_s, long until_s,
+	int drop)
 {
 	cleanup(X509_free_ptr) X509 *cert = cert_of(cert_pem);
 	if (drop)
@@ -159,9 +159,12 @@ static void test_ca_survives_a_restart_and_issues_within_its_own_life(void **sta
 	assert_in_range(tls_ca_lifetime_s(old), 900, 1000);
 	cleanup(tls_identity_free) struct tls_identity server = {0};
 	assert_int_equal(tls_issue_server(old, "podvm-a-b", &server, &err), 0);
-	cleanup(X509_free_ptr) X509 *cert = cert_of(server.cert_pem), *issuer = cert_of(nearly_over);
-	assert_int_equal(ASN1_TIME_compare(X509_get0_notAfter(cert), X509_get0_notAfter(issuer)), 0);
-	assert_int_equal(ASN1_TIME_compare(X509_get0_notBefore(cert), X509_get0_notBefore(issuer)), 0);
+	cleanup(X509_free_ptr) X509 *cert = cert_of(server.cert_pem),
+				    *issuer = cert_of(nearly_over);
+	assert_int_equal(ASN1_TIME_compare(X509_get0_notAfter(cert), X509_get0_notAfter(issuer)),
+		0);
+	assert_int_equal(ASN1_TIME_compare(X509_get0_notBefore(cert), X509_get0_notBefore(issuer)),
+		0);
 
 	cleanup(free_ptr) char *over = reissued(tls_ca_cert_pem(ca), ca, -1000, -100, 0);
 	cleanup(tls_ca_free_ptr) struct tls_ca *expired = tls_ca_load(over, &key, &err);
@@ -296,7 +299,8 @@ static void test_every_suite_name_of_go_parses(void **state)
 		"TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA", "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
 		"TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
 		"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
-		"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+		"TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+		"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 		"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_RSA_WITH_RC4_128_SHA",
 		"TLS_RSA_WITH_3DES_EDE_CBC_SHA", "TLS_RSA_WITH_AES_128_CBC_SHA",
 		"TLS_RSA_WITH_AES_256_CBC_SHA", "TLS_RSA_WITH_AES_128_CBC_SHA256",
@@ -330,7 +334,8 @@ static void world_make(struct world *w)
 	*w = (struct world){.ca = tls_ca_new(NULL), .foreign_ca = tls_ca_new(NULL)};
 	assert_int_equal(tls_issue_server(w->ca, "podvm-web-1", &w->server, NULL), 0);
 	assert_int_equal(tls_issue_server(w->ca, "podvm-web-1", &w->other_server, NULL), 0);
-	assert_int_equal(tls_issue_server(w->foreign_ca, "podvm-web-1", &w->foreign_server, NULL), 0);
+	assert_int_equal(tls_issue_server(w->foreign_ca, "podvm-web-1", &w->foreign_server, NULL),
+		0);
 	assert_int_equal(tls_issue_client(&w->client, NULL), 0);
 	assert_int_equal(tls_issue_client(&w->foreign_client, NULL), 0);
 	w->expired_cert = reissued(w->server.cert_pem, w->ca, -86400, -3600, 0);
@@ -342,8 +347,8 @@ static void world_free(struct world *w)
 {
 	tls_ca_free(w->ca);
 	tls_ca_free(w->foreign_ca);
-	struct tls_identity *all[] = {
-		&w->server, &w->other_server, &w->foreign_server, &w->client, &w->foreign_client};
+	struct tls_identity *all[] = {&w->server, &w->other_server, &w->foreign_server, &w->client,
+		&w->foreign_client};
 	for (size_t i = 0; i < array_size(all); i++)
 		tls_identity_free(all[i]);
 	free(w->expired_cert);
@@ -432,84 +437,123 @@ static void test_handshakes(void **state)
 		const char *server_cert;
 		const struct tls_identity *server, *client;
 		const char *pin, *client_ca; /* NULL: none; the client's certificate */
-		bool skip;
 		const char *client_suites, *server_suites, *client_version, *server_version;
-		enum error_kind kind;
 		const char *client_says, *server_says;
+		enum error_kind kind;
+		bool skip;
 	} cases[] = {
 		{.client_says = ""},
 		{.pin = w.server.cert_pem, .client_says = ""},
 		{.client_version = "VersionTLS13", .server_version = "VersionTLS13"},
 		{.client_suites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
 		{.server_suites = "TLS_RSA_WITH_RC4_128_SHA"},
-		{.name = "podvm-db-2", .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the certificate of the pod VM is for \"podvm-web-1\", "
-				       "not for \"podvm-db-2\"; another machine answers at this address",
-			.server_says = "reach the pod VM: the peer refuses our certificate (alert: bad "
-				       "certificate); it trusts another CA or client certificate than the one "
-				       "we have"},
-		{.server_cert = w.no_name_cert, .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the certificate of the pod VM is for no DNS name, not "
-				       "for \"podvm-web-1\"; another machine answers at this address"},
-		{.server_cert = w.expired_cert, .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the certificate of the pod VM expired on DATE; check "
-				       "the clocks of both ends, or make the pod anew",
-			.server_says = "reach the pod VM: the peer refuses our certificate (alert: certificate "
-				       "expired); check the clocks of both ends"},
-		{.server_cert = w.future_cert, .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the certificate of the pod VM is not valid before "
-				       "DATE; check the clocks of both ends"},
-		{.server = &w.foreign_server, .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the certificate of the pod VM is foreign: not signed "
-				       "by the CA that this end trusts (its issuer is "
-				       "O=agent-protocol-forwarder)"},
-		{.server = &w.other_server, .pin = w.server.cert_pem, .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the pod VM shows another certificate than the one "
-				       "issued for it; another machine answers at this address"},
+		{.name = "podvm-db-2",
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the certificate of the pod VM is for \"podvm-web-1\", "
+				"not for \"podvm-db-2\"; another machine answers at this address",
+			.server_says =
+				"reach the pod VM: the peer refuses our certificate (alert: bad "
+				"certificate); it trusts another CA or client certificate than the one "
+				"we have"},
+		{.server_cert = w.no_name_cert,
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the certificate of the pod VM is for no DNS name, not "
+				"for \"podvm-web-1\"; another machine answers at this address"},
+		{.server_cert = w.expired_cert,
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the certificate of the pod VM expired on DATE; check "
+				"the clocks of both ends, or make the pod anew",
+			.server_says =
+				"reach the pod VM: the peer refuses our certificate (alert: certificate "
+				"expired); check the clocks of both ends"},
+		{.server_cert = w.future_cert,
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the certificate of the pod VM is not valid before "
+				"DATE; check the clocks of both ends"},
+		{.server = &w.foreign_server,
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the certificate of the pod VM is foreign: not signed "
+				"by the CA that this end trusts (its issuer is "
+				"O=agent-protocol-forwarder)"},
+		{.server = &w.other_server,
+			.pin = w.server.cert_pem,
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the pod VM shows another certificate than the one "
+				"issued for it; another machine answers at this address"},
 		{.server = &w.foreign_server, .skip = true, .client_says = ""},
-		{.server = &w.foreign_server, .skip = true, .pin = w.server.cert_pem, .kind = ERROR_DENIED,
-			.client_says = "reach the pod VM: the pod VM shows another certificate than the one "
-				       "issued for it; another machine answers at this address"},
-		{.client = &w.foreign_client, .kind = ERROR_DENIED,
-			.server_says = "reach the pod VM: the certificate of the client is foreign: not signed "
-				       "by the CA that this end trusts (its issuer is O=cloud-api-adaptor)",
-			.client_says = "reach the pod VM: the peer does not trust the issuer of our certificate "
-				       "(alert: unknown CA)"},
-		{.client = &w.server, .client_ca = ca, .kind = ERROR_DENIED,
-			.server_says = "reach the pod VM: the certificate of the client is not meant for TLS "
-				       "clients (extended key usage)",
-			.client_says = "reach the pod VM: the peer refuses our certificate (alert: unsupported "
-				       "certificate); its extended key usage is not the one for this end"},
-		{.client_version = "VersionTLS13", .server_suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
+		{.server = &w.foreign_server,
+			.skip = true,
+			.pin = w.server.cert_pem,
+			.kind = ERROR_DENIED,
+			.client_says =
+				"reach the pod VM: the pod VM shows another certificate than the one "
+				"issued for it; another machine answers at this address"},
+		{.client = &w.foreign_client,
+			.kind = ERROR_DENIED,
+			.server_says =
+				"reach the pod VM: the certificate of the client is foreign: not signed "
+				"by the CA that this end trusts (its issuer is O=cloud-api-adaptor)",
+			.client_says =
+				"reach the pod VM: the peer does not trust the issuer of our certificate "
+				"(alert: unknown CA)"},
+		{.client = &w.server,
+			.client_ca = ca,
+			.kind = ERROR_DENIED,
+			.server_says =
+				"reach the pod VM: the certificate of the client is not meant for TLS "
+				"clients (extended key usage)",
+			.client_says =
+				"reach the pod VM: the peer refuses our certificate (alert: unsupported "
+				"certificate); its extended key usage is not the one for this end"},
+		{.client_version = "VersionTLS13",
+			.server_suites = "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
-		cleanup_error err = ERROR_INIT, client_error = ERROR_INIT, server_error = ERROR_INIT;
+		cleanup_error err = ERROR_INIT, client_error = ERROR_INIT,
+			      server_error = ERROR_INIT;
 		const struct tls_identity *server = cases[i].server ? cases[i].server : &w.server;
 		const struct tls_identity *client = cases[i].client ? cases[i].client : &w.client;
 		cleanup(tls_profile_free) struct tls_profile cp, sp;
-		assert_int_equal(
-			tls_profile_parse(cases[i].client_version, cases[i].client_suites, &cp, NULL), 0);
-		assert_int_equal(
-			tls_profile_parse(cases[i].server_version, cases[i].server_suites, &sp, NULL), 0);
-		struct tls_client_settings cs = {.ca_pem = ca, .cert_pem = client->cert_pem,
-			.key_pem = &client->key_pem, .pinned_cert_pem = cases[i].pin, .profile = &cp,
+		assert_int_equal(tls_profile_parse(cases[i].client_version, cases[i].client_suites,
+					 &cp, NULL),
+			0);
+		assert_int_equal(tls_profile_parse(cases[i].server_version, cases[i].server_suites,
+					 &sp, NULL),
+			0);
+		struct tls_client_settings cs = {.ca_pem = ca,
+			.cert_pem = client->cert_pem,
+			.key_pem = &client->key_pem,
+			.pinned_cert_pem = cases[i].pin,
+			.profile = &cp,
 			.skip_verify = cases[i].skip};
-		struct tls_server_settings ss = {
-			.cert_pem = cases[i].server_cert ? cases[i].server_cert : server->cert_pem,
-			.key_pem = &server->key_pem, .profile = &sp,
-			.client_ca_pem = cases[i].client_ca ? cases[i].client_ca : w.client.cert_pem};
+		struct tls_server_settings ss = {.cert_pem = cases[i].server_cert
+								     ? cases[i].server_cert
+								     : server->cert_pem,
+			.key_pem = &server->key_pem,
+			.profile = &sp,
+			.client_ca_pem =
+				cases[i].client_ca ? cases[i].client_ca : w.client.cert_pem};
 		cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, &err);
 		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, &err);
 		assert_string_equal(error_message(&err), "no error");
-		shake(cc, sc, cases[i].name ? cases[i].name : "podvm-web-1", &client_error, &server_error);
+		shake(cc, sc, cases[i].name ? cases[i].name : "podvm-web-1", &client_error,
+			&server_error);
 		cleanup(free_ptr) char *client_text =
 			without_dates(client_error.kind ? error_message(&client_error) : "");
 		cleanup(free_ptr) char *server_text =
 			without_dates(server_error.kind ? error_message(&server_error) : "");
 		if (cases[i].client_says || !cases[i].kind)
-			assert_string_equal(client_text, cases[i].client_says ? cases[i].client_says : "");
+			assert_string_equal(client_text,
+				cases[i].client_says ? cases[i].client_says : "");
 		if (cases[i].server_says || !cases[i].kind)
-			assert_string_equal(server_text, cases[i].server_says ? cases[i].server_says : "");
+			assert_string_equal(server_text,
+				cases[i].server_says ? cases[i].server_says : "");
 		if (cases[i].client_says && *cases[i].client_says)
 			assert_int_equal(client_error.kind, cases[i].kind);
 		if (cases[i].server_says)
@@ -525,12 +569,15 @@ static void test_no_common_version_or_suite_is_said_on_both_sides(void **state)
 	world_make(&w);
 	cleanup(tls_profile_free) struct tls_profile p13, rsa;
 	assert_int_equal(tls_profile_parse("VersionTLS13", "", &p13, NULL), 0);
-	assert_int_equal(
-		tls_profile_parse("", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", &rsa, NULL), 0);
-	struct tls_client_settings cs = {.ca_pem = tls_ca_cert_pem(w.ca), .cert_pem = w.client.cert_pem,
+	assert_int_equal(tls_profile_parse("", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", &rsa, NULL),
+		0);
+	struct tls_client_settings cs = {.ca_pem = tls_ca_cert_pem(w.ca),
+		.cert_pem = w.client.cert_pem,
 		.key_pem = &w.client.key_pem};
-	struct tls_server_settings ss = {.cert_pem = w.server.cert_pem, .key_pem = &w.server.key_pem,
-		.client_ca_pem = w.client.cert_pem, .profile = &p13};
+	struct tls_server_settings ss = {.cert_pem = w.server.cert_pem,
+		.key_pem = &w.server.key_pem,
+		.client_ca_pem = w.client.cert_pem,
+		.profile = &p13};
 	{
 		cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
 		cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, NULL);
@@ -570,7 +617,8 @@ static void test_a_client_without_certificate_is_not_let_in(void **state)
 	struct world w;
 	world_make(&w);
 	struct tls_client_settings cs = {.ca_pem = tls_ca_cert_pem(w.ca)};
-	struct tls_server_settings ss = {.cert_pem = w.server.cert_pem, .key_pem = &w.server.key_pem,
+	struct tls_server_settings ss = {.cert_pem = w.server.cert_pem,
+		.key_pem = &w.server.key_pem,
 		.client_ca_pem = w.client.cert_pem};
 	cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, NULL);
 	cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
@@ -579,8 +627,8 @@ static void test_a_client_without_certificate_is_not_let_in(void **state)
 	assert_string_equal(error_message(&client_error),
 		"reach the pod VM: the peer wants a client certificate and we showed none that it accepts "
 		"(alert: certificate required)");
-	assert_string_equal(
-		error_message(&server_error), "reach the pod VM: the client showed no certificate");
+	assert_string_equal(error_message(&server_error),
+		"reach the pod VM: the client showed no certificate");
 	assert_int_equal(client_error.kind, ERROR_DENIED);
 	world_free(&w);
 }
@@ -637,26 +685,28 @@ static void test_contexts_refuse_what_cannot_work(void **state)
 	assert_null(tls_client_context(&(struct tls_client_settings){0}, &err));
 	assert_string_equal(error_message(&err), "TLS client: no CA to verify the pod VM with");
 	assert_null(tls_server_context(&(struct tls_server_settings){.cert_pem = w.server.cert_pem,
-					       .key_pem = &w.server.key_pem, .client_ca_pem = ""},
+					       .key_pem = &w.server.key_pem,
+					       .client_ca_pem = ""},
 		&err));
 	assert_string_equal(error_message(&err),
 		"TLS server: no CA to verify clients with, so nobody could be let in; give one with "
 		"-ca-cert-file or \"tls-client-ca\" in apf.json");
-	assert_null(tls_server_context(
-		&(struct tls_server_settings){.cert_pem = w.server.cert_pem,
-			.key_pem = &w.client.key_pem, .client_ca_pem = w.client.cert_pem},
+	assert_null(tls_server_context(&(struct tls_server_settings){.cert_pem = w.server.cert_pem,
+					       .key_pem = &w.client.key_pem,
+					       .client_ca_pem = w.client.cert_pem},
 		&err));
-	assert_string_equal(
-		error_message(&err), "TLS server key: does not belong to the certificate");
+	assert_string_equal(error_message(&err),
+		"TLS server key: does not belong to the certificate");
 	assert_null(tls_server_context(&(struct tls_server_settings){.cert_pem = "x",
 					       .key_pem = &w.client.key_pem,
 					       .client_ca_pem = w.client.cert_pem},
 		&err));
-	assert_string_equal(
-		error_message(&err), "TLS server certificate: holds no PEM certificate");
+	assert_string_equal(error_message(&err),
+		"TLS server certificate: holds no PEM certificate");
 	cleanup_secret none = SECRET_INIT;
 	assert_null(tls_server_context(&(struct tls_server_settings){.cert_pem = w.server.cert_pem,
-					       .key_pem = &none, .client_ca_pem = w.client.cert_pem},
+					       .key_pem = &none,
+					       .client_ca_pem = w.client.cert_pem},
 		&err));
 	assert_string_equal(error_message(&err), "TLS server key: holds no PEM private key");
 	assert_null(tls_client_context(&(struct tls_client_settings){.ca_pem = "nothing"}, &err));
