@@ -121,8 +121,9 @@ static int fill_empty(struct record *record, struct apf *apf, struct error *err)
 		&record->tunnel.min_version, &apf->tls_server_cert, &apf->tls_client_ca,
 		&apf->tls_min_version};
 	for (size_t i = 0; i < array_size(texts); i++) {
-		if (!*texts[i])
-			*texts[i] = strdup("");
+		char *empty = *texts[i] ? NULL : strdup("");
+		if (empty)
+			*texts[i] = empty;
 		if (!*texts[i])
 			return error_set(err, ERROR_CAPACITY, "out of memory");
 	}

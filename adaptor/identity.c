@@ -219,9 +219,9 @@ char *node_cluster_name(const struct settings *settings, struct error *err)
 	if (asprintf(&file, "%s/cluster", settings->state_dir) < 0)
 		file = NULL;
 	if (file && file_read(file, 256, &text, &why) == 0) {
-		text.data[strcspn((char *)text.data, "\n")] = 0;
-		if (*text.data)
-			return strdup((char *)text.data);
+		size_t len = strcspn(buf_text(&text), "\n");
+		if (len)
+			return strndup(buf_text(&text), len);
 	}
 	unsigned char number[8];
 	if (!file || RAND_bytes(number, sizeof(number)) != 1) {

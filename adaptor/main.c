@@ -5,6 +5,7 @@
  * Exit status: 0; 1 when something failed while running; 2 when the command line or the
  * configuration is wrong.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,8 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+	/* Calls come on threads of their own: without this each would keep a heap after it. */
+	mallopt(M_ARENA_MAX, 2);
 	for (size_t i = 0; argc > 1 && i < array_size(commands); i++) {
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 2, argv + 2);

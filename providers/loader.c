@@ -24,12 +24,6 @@
 /* Letters of a driver's name: all of upstream's provider names fit. */
 #define DRIVER_NAME_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789-"
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 static void names_free(char **names)
 {
 	for (char **name = names; name && *name; name++)
@@ -38,50 +32,36 @@ static void names_free(char **names)
 }
 DEFINE_CLEANUP(char *, names_free)
 
-static int compare_names(const void *a, const void *b)
+static int is_driver_file(const struct dirent *entry)
 {
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool is_driver_file(const char *file)
-{
-	size_t len = strlen(file), suffix = strlen(DRIVER_SUFFIX);
-	return len > suffix && !strcmp(file + len - suffix, DRIVER_SUFFIX) &&
-	       strspn(file, DRIVER_NAME_LETTERS) == len - suffix;
+	size_t len = strlen(entry->d_name), suffix = strlen(DRIVER_SUFFIX);
+	return len > suffix && !strcmp(entry->d_name + len - suffix, DRIVER_SUFFIX) &&
+	       strspn(entry->d_name, DRIVER_NAME_LETTERS) == len - suffix;
 }
 
 char **provider_names(const char *folder, struct error *err)
 {
-	cleanup(closedir_ptr) DIR *dir = opendir(folder);
-	if (!dir) {
+	struct dirent **files;
+	int count = scandir(folder, &files, is_driver_file, alphasort);
+	if (count < 0) {
 		error_set_errno(err, errno, "folder of drivers %s", folder);
 		return NULL;
 	}
-	cleanup(names_free_ptr) char **names = calloc(1, sizeof(*names));
-	size_t count = 0;
-	const struct dirent *entry;
-	while (names && (entry = readdir(dir))) {
-		if (!is_driver_file(entry->d_name))
-			continue;
-		char **grown = reallocarray(names, count + 2, sizeof(*names));
-		char *name = strndup(entry->d_name, strlen(entry->d_name) - strlen(DRIVER_SUFFIX));
-		if (grown) {
-			names = grown;
-			names[count++] = name;
-			names[count] = NULL;
-		}
-		if (!grown || !name) {
-			free(grown ? NULL : name);
-			error_set(err, ERROR_CAPACITY, "out of memory");
-			return NULL;
-		}
+	char **names = calloc((size_t)count + 1, sizeof(*names));
+	bool failed = !names;
+	for (int i = 0; i < count; i++) {
+		size_t len = strlen(files[i]->d_name) - strlen(DRIVER_SUFFIX);
+		if (!failed)
+			names[i] = strndup(files[i]->d_name, len);
+		failed = failed || !names[i];
+		free(files[i]);
 	}
-	if (!names) {
-		error_set(err, ERROR_CAPACITY, "out of memory");
-		return NULL;
-	}
-	qsort(names, count, sizeof(*names), compare_names);
-	return take_ptr(names);
+	free(files);
+	if (!failed)
+		return names;
+	names_free(names);
+	error_set(err, ERROR_CAPACITY, "out of memory");
+	return NULL;
 }
 
 /* Ends the message with what could have been named instead. */
