@@ -388,10 +388,23 @@ const struct proxy_ops proxy_client_ops = {
 	.list = proxy_list,
 };
 
+/* The keeper may have been stopped while the agent-proxy that it had started was still on its way. */
+static void await_started(struct proxy_client *client, const struct bound *bound)
+{
+	while (!client->current && client->process.pid >= 0) {
+		client->current = connect_proxy(client, NULL);
+		proxy_process_reap(&client->process);
+		if (!client->current &&
+			bound_sleep(bound, BACKOFF_FIRST_NS, "agent-proxy", NULL) < 0)
+			return;
+	}
+}
+
 static void quit_proxy(struct proxy_client *client)
 {
 	struct bound soon = bound_within(&BOUND_NONE, QUIT_NS);
 	Agentproxy__QuitRequest request = AGENTPROXY__QUIT_REQUEST__INIT;
+	await_started(client, &soon);
 	struct connection *connection = current_connection(client);
 	cleanup_error why = ERROR_INIT;
 	if (!connection)

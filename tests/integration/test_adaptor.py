@@ -344,6 +344,15 @@ def test_agent_proxy_ends_with_the_last_pod_and_not_before(world):
     wait_until(lambda: not os.path.exists(f"/proc/{proxy}/exe"), 20, "agent-proxy has ended")
 
 
+def test_an_agent_proxy_that_was_just_started_does_not_outlive_its_adaptor(make_world):
+    world = make_world()
+    world.stack.start(wait=False)
+    world.stack.wait_log("agent-proxy started: process ")
+    proxy = int(world.stack.log().split("agent-proxy started: process ")[1].split()[0])
+    world.stack.stop()
+    wait_until(lambda: not os.path.exists(f"/proc/{proxy}/exe"), 20, "agent-proxy has ended")
+
+
 # ---- probes
 
 
