@@ -157,6 +157,7 @@ def test_why_a_pod_does_not_start_reaches_its_events(make_world, kata_client, tm
 
 
 def test_a_pod_over_libvirt_lives_and_leaves_nothing(libvirt_world, kata_client, tmp_path):
+    libvirt_world.stack.start()
     pod = libvirt_world.network.add_pod("web")
     shim = kata.Shim(kata_client, libvirt_world.stack.socket, pod.path, tmp_path / "web", "web")
     shim.pod_netns = pod
