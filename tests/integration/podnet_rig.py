@@ -53,26 +53,30 @@ class Netns:
         run("ip", "netns", "add", name)
         self.ip("link set lo up")
 
+    def run(self, *command, **options):
+        """A program inside. Not `ip netns exec`, which remounts / and cannot where / is no mount point."""
+        return run("nsenter", f"--net={self.path}", *command, **options)
+
     def ip(self, arguments, check=True):
-        return run("ip", "-n", self.name, *arguments.split(), check=check).stdout
+        return self.run("ip", *arguments.split(), check=check).stdout
 
     def json(self, arguments):
-        return json.loads(run("ip", "-n", self.name, "-j", "-d", *arguments.split()).stdout or "[]")
+        return json.loads(self.run("ip", "-j", "-d", *arguments.split()).stdout or "[]")
 
     def tc(self, arguments):
-        return run("tc", "-n", self.name, *arguments.split()).stdout
+        return self.run("tc", *arguments.split()).stdout
 
     def nft(self, text):
-        return run("ip", "netns", "exec", self.name, "nft", "-f", "-", input=text).stdout
+        return self.run("nft", "-f", "-", input=text).stdout
 
     def counter(self, name, table="inet peerpod"):
         family, table = table.split()
-        done = run("ip", "netns", "exec", self.name, "nft", "-j", "list", "counter", family, table, name)
+        done = self.run("nft", "-j", "list", "counter", family, table, name)
         return next(o["counter"] for o in json.loads(done.stdout)["nftables"] if "counter" in o)["packets"]
 
     def elements(self):
         """(address, port, VNI, comment) of every tunnel that the filter lets in."""
-        done = run("ip", "netns", "exec", self.name, "nft", "-j", "list", "table", "inet", "peerpod", check=False)
+        done = self.run("nft", "-j", "list", "table", "inet", "peerpod", check=False)
         found = []
         for item in json.loads(done.stdout or '{"nftables": []}')["nftables"]:
             for element in item.get("set", {}).get("elem", []):
@@ -223,7 +227,7 @@ class Rig:
         environment = dict(os.environ)
         if fault:
             environment["PEERPOD_FAULT"] = fault
-        done = run("ip", "netns", "exec", where.name, paths.program("podnet-tool"), verb, *options,
+        done = where.run(paths.program("podnet-tool"), verb, *options,
                    check=False, env=environment)
         if done.returncode:
             assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr

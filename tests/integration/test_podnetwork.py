@@ -365,7 +365,7 @@ def test_an_idle_tunnel_is_silent(rig):
     # Neighbour discovery, multicast reports and router solicitations come in the first seconds.
     time.sleep(4)
     for space, name in ((pod.netns, "vxlan1"), (vm.netns, "ppvxlan0")):
-        stats = json.loads(run("ip", "-n", space.name, "-j", "-s", "link", "show", name).stdout)[0]["stats64"]
+        stats = json.loads(space.run("ip", "-j", "-s", "link", "show", name).stdout)[0]["stats64"]
         assert (name, stats["tx"]["packets"], stats["rx"]["packets"]) == (name, 0, 0)
 
 
@@ -373,7 +373,7 @@ def test_the_udp_socket_is_in_the_root_namespaces(rig):
     pod, vm = connected(rig)
 
     def has_port(space):
-        return f":{VXLAN_PORT} " in run("ip", "netns", "exec", space.name, "ss", "-lunH").stdout
+        return f":{VXLAN_PORT} " in space.run("ss", "-lunH").stdout
 
     assert has_port(rig.worker) and has_port(vm.netns)
     assert not has_port(pod.netns) and not has_port(vm.podns)
@@ -565,7 +565,7 @@ def inject(rig, attacker, vni, target="192.168.100.10"):
 
 
 def received_packets(space, name):
-    return json.loads(run("ip", "-n", space.name, "-j", "-s", "link", "show", name).stdout)[0]["stats64"]["rx"]["packets"]
+    return json.loads(space.run("ip", "-j", "-s", "link", "show", name).stdout)[0]["stats64"]["rx"]["packets"]
 
 
 def wait_for(condition, what, seconds=5):
@@ -742,7 +742,7 @@ def test_a_vm_of_the_other_family_is_refused(rig):
 
 def test_a_pod_reaches_its_own_service(rig):
     pod, vm = connected(rig)
-    run("bridge", "-n", rig.worker.name, "link", "set", "dev", pod.host, "hairpin", "on")
+    rig.worker.run("bridge", "link", "set", "dev", pod.host, "hairpin", "on")
     rig.worker.sysctl("net.ipv4.ip_forward", 1)
     rig.worker.sysctl("net.bridge.bridge-nf-call-iptables", 1)
     rig.worker.nft(f"""table ip svc {{
@@ -965,7 +965,7 @@ def test_no_descriptor_and_no_netns_is_kept(rig):
     for pod in pods:
         assert [link["ifname"] for link in pod.netns.json("link")] == ["lo", "eth0"]
     assert rig.worker.elements() == []
-    assert "peerpod" not in run("ip", "netns", "exec", rig.worker.name, "nft", "list", "tables").stdout
+    assert "peerpod" not in rig.worker.run("nft", "list", "tables").stdout
 
 
 def test_no_process_is_started(rig):
@@ -973,7 +973,7 @@ def test_no_process_is_started(rig):
     pod, vm = rig.bridge_pod("a", 7), rig.vm("a", 20)
     program = paths.program("podnet-tool")
     done = subprocess.run(
-        ["ip", "netns", "exec", rig.worker.name, "/usr/bin/env", "PATH=/nowhere", program, "inspect", "-sandbox",
+        ["nsenter", f"--net={rig.worker.path}", "/usr/bin/env", "PATH=/nowhere", program, "inspect", "-sandbox",
          pod.sandbox, "-netns", pod.netns.path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     pod.file = rig.write(json.loads(done.stdout))

@@ -42,7 +42,8 @@ class Netns:
         self.ip("link", "set", "lo", "up")
 
     def ip(self, *arguments: str, check: bool = True) -> str:
-        return run("ip", "-n", self.name, *arguments, check=check)
+        """Not `ip -n`, which remounts / and cannot where / is no mount point (a chroot)."""
+        return run("nsenter", f"--net={self.path}", "ip", *arguments, check=check)
 
     def run(self, function):
         """Calls a function on a thread inside."""
@@ -175,5 +176,5 @@ class Bridge:
 
 def links(netns: Optional[str] = None) -> set:
     """Names of the links of a named namespace, or of this machine's own."""
-    name = ["-n", netns] if netns else []
-    return {link["ifname"] for link in json.loads(run("ip", *name, "-j", "link", "show") or "[]")}
+    inside = ["nsenter", f"--net={NETNS_FOLDER / netns}"] if netns else []
+    return {link["ifname"] for link in json.loads(run(*inside, "ip", "-j", "link", "show") or "[]")}
