@@ -26,6 +26,7 @@ from typing import Optional
 from peerpod.shim import wait_until
 
 CALL_TIMEOUT = 120
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 # configuration-remote.toml as it is shipped, without what does not concern the remote hypervisor.
 CONFIGURATION = """
@@ -247,7 +248,7 @@ class Shim:
             self.process = subprocess.Popen(
                 ["unshare", "--mount", "--propagation", "slave", "sh", "-c", SETUP, "sh", str(self.folder),
                  str(program), self.id],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self.folder,
                 env={**os.environ, "KATA_CONF_FILE": str(configuration)},
             )  # fmt: skip
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -344,7 +345,7 @@ class Shim:
             "annotations": self._annotations(kind, name, image),
             "linux": {
                 "resources": {"cpu": {"shares": 2}, "devices": [{"allow": False, "access": "rwm"}]},
-                "cgroupsPath": f"/pp-kata-{self.id[:8]}/{id}",
+                "cgroupsPath": f"/{self._cgroup()}/{id}",
                 "namespaces": namespaces,
                 "maskedPaths": ["/proc/acpi", "/proc/kcore"],
                 "readonlyPaths": ["/proc/bus", "/proc/sys"],
@@ -401,9 +402,23 @@ class Shim:
                 self.process.wait()
         self._reader.join(10)
         self.process.stdout.close()
+        self._remove_cgroups()
         self._syslog.shutdown(socketlib.SHUT_RD)
         self._syslog_reader.join(10)
         self._syslog.close()
+
+    def _cgroup(self) -> str:
+        """The pod's cgroup, which kubelet would have made and would remove."""
+        return f"pp-kata-{self.id[:8]}"
+
+    def _remove_cgroups(self) -> None:
+        """With the one that the shim keeps for all pods of a node, once it is empty."""
+        for name in (self._cgroup(), "kata_overhead"):
+            for root in [*CGROUPS.glob(name), *CGROUPS.glob(f"*/{name}")]:
+                folders = sorted((p for p in root.rglob("*") if p.is_dir()), reverse=True)
+                for folder in [*folders, root]:
+                    with contextlib.suppress(OSError):  # another pod's
+                        folder.rmdir()
 
     def __enter__(self) -> "Shim":
         return self
