@@ -87,10 +87,10 @@ __attribute__((format(printf, 1, 0))) static char *format_message(const char *fo
 	return message;
 }
 
-int error_set(struct error *err, enum error_kind kind, const char *format, ...)
+void error_set_(struct error *err, enum error_kind kind, const char *format, ...)
 {
 	if (!err)
-		return -1;
+		return;
 	va_list args;
 	va_start(args, format);
 	/* Formatted before the old message goes: it may be one of the arguments. */
@@ -98,51 +98,52 @@ int error_set(struct error *err, enum error_kind kind, const char *format, ...)
 	va_end(args);
 	error_clear(err);
 	*err = (struct error){.kind = kind, .message = message};
-	return -1;
 }
 
-int error_set_errno(struct error *err, int errnum, const char *format, ...)
+void error_set_errno_(struct error *err, int errnum, const char *format, ...)
 {
 	if (!err)
-		return -1;
+		return;
 	va_list args;
 	va_start(args, format);
 	cleanup(free_ptr) char *what = format_message(format, args);
 	va_end(args);
-	return error_set(err, kind_of_errno(errnum), "%s: %s", what ? what : "out of memory",
-		strerrordesc_np(errnum) ? strerrordesc_np(errnum) : "unknown error");
+	const char *text = strerrordesc_np(errnum);
+	error_set_(err, kind_of_errno(errnum), "%s: %s", what ? what : "out of memory",
+		text ? text : "unknown error");
 }
 
-int error_prefix(struct error *err, const char *format, ...)
+/* The message stays as it is where memory for a longer one cannot be had. */
+static void replace_message(struct error *err, const char *before, const char *between,
+	const char *after)
+{
+	char *message = NULL;
+	if (!before || !after || asprintf(&message, "%s%s%s", before, between, after) < 0)
+		return;
+	free(err->message);
+	err->message = message;
+}
+
+void error_prefix_(struct error *err, const char *format, ...)
 {
 	if (!err)
-		return -1;
+		return;
 	va_list args;
 	va_start(args, format);
 	cleanup(free_ptr) char *prefix = format_message(format, args);
 	va_end(args);
-	char *message = NULL;
-	if (!prefix || asprintf(&message, "%s: %s", prefix, error_message(err)) < 0)
-		return -1;
-	free(err->message);
-	err->message = message;
-	return -1;
+	replace_message(err, prefix, ": ", error_message(err));
 }
 
-int error_append(struct error *err, const char *format, ...)
+void error_append_(struct error *err, const char *format, ...)
 {
 	if (!err)
-		return -1;
+		return;
 	va_list args;
 	va_start(args, format);
 	cleanup(free_ptr) char *suffix = format_message(format, args);
 	va_end(args);
-	char *message = NULL;
-	if (!suffix || asprintf(&message, "%s%s", error_message(err), suffix) < 0)
-		return -1;
-	free(err->message);
-	err->message = message;
-	return -1;
+	replace_message(err, error_message(err), "", suffix);
 }
 
 void error_clear(struct error *err)
@@ -153,7 +154,7 @@ void error_clear(struct error *err)
 	*err = ERROR_INIT;
 }
 
-int error_move(struct error *to, struct error *from)
+void error_move_(struct error *to, struct error *from)
 {
 	if (to) {
 		error_clear(to);
@@ -162,5 +163,4 @@ int error_move(struct error *to, struct error *from)
 	} else {
 		error_clear(from);
 	}
-	return -1;
 }

@@ -45,26 +45,33 @@ const char *error_kind_name(enum error_kind kind);
 /* The message, never NULL. */
 const char *error_message(const struct error *err);
 
-/* Sets kind and message; what was there before is replaced. Returns -1. */
-int error_set(struct error *err, enum error_kind kind, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+/*
+ * These are macros so that every caller, and every analyzer, sees that the result is -1.
+ *
+ * error_set: sets kind and message; what was there before is replaced.
+ * error_set_errno: the same, with ": " and the text of errnum added; the kind is picked from errnum.
+ * error_prefix: puts "prefix: " before the message. Keeps kind and status.
+ * error_append: adds to the end of the message: what to do next, the tail of a log.
+ */
+#define error_set(...) ({ error_set_(__VA_ARGS__); -1; })
+#define error_set_errno(...) ({ error_set_errno_(__VA_ARGS__); -1; })
+#define error_prefix(...) ({ error_prefix_(__VA_ARGS__); -1; })
+#define error_append(...) ({ error_append_(__VA_ARGS__); -1; })
 
-/* Like error_set, with ": " and the text of errnum added. Picks the kind from errnum. Returns -1. */
-int error_set_errno(struct error *err, int errnum, const char *format, ...)
+void error_set_(struct error *err, enum error_kind kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-
-/* Puts "prefix: " before the message. Keeps kind and status. Returns -1. */
-int error_prefix(struct error *err, const char *format, ...)
+void error_set_errno_(struct error *err, int errnum, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void error_prefix_(struct error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-
-/* Adds to the end of the message: what to do next, the tail of a log. Returns -1. */
-int error_append(struct error *err, const char *format, ...)
+void error_append_(struct error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 void error_clear(struct error *err);
 
-/* Moves *from to *to (which may be NULL) and clears *from. Returns -1. */
-int error_move(struct error *to, struct error *from);
+/* Moves *from to *to (which may be NULL) and clears *from. The result is -1. */
+#define error_move(to, from) ({ error_move_(to, from); -1; })
+void error_move_(struct error *to, struct error *from);
 
 #define cleanup_error cleanup(error_clear) struct error
 
