@@ -21,8 +21,10 @@ $B/bundles/busybox/config.json: podvm-image/bundle
 test: ## install what is needed, build, and run every test (root)
 	@tests/suite
 
-# Programs and drivers that tests or the image build alone use stay out.
+# What is made of sources below tests/, and what the image build alone uses, stays out.
 PREFIX ?= /usr/local
+test_programs = $(foreach p,$(programs),$(if $(filter tests/%,$(prog_$p_src)),$p))
+test_drivers = $(foreach d,$(drivers),$(if $(filter tests/%,$(driver_$d_src)),$d))
 image_only := podvm-init podvm-dhcp mini-agent
 installed_programs = $(filter-out $(test_programs) $(image_only),$(programs))
 installed_drivers = $(filter-out $(test_drivers),$(drivers))

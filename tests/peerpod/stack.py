@@ -34,9 +34,9 @@ def make_folder() -> pathlib.Path:
     return pathlib.Path(tempfile.mkdtemp(prefix="pp", dir="/tmp"))
 
 
-def peer_pid(path: str) -> int:
-    """The process that listens on a Unix socket."""
-    with ttrpc.connect_unix(path) as sock:
+def peer_pid(path: str, wait: float = 0) -> int:
+    """The process that listens on a Unix socket; `wait` seconds for one to do so."""
+    with ttrpc.wait_for_socket(path, wait) if wait else ttrpc.connect_unix(path) as sock:
         pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid
 
@@ -168,7 +168,8 @@ class Stack:
         self.start()
 
     def proxy_pid(self) -> int:
-        return peer_pid(self.proxy_socket)
+        """Waits for agent-proxy: it is started, or comes back, a moment after the adaptor serves."""
+        return peer_pid(self.proxy_socket, 10)
 
     def kill_proxy(self) -> int:
         """kill -9 of agent-proxy; the pid it had."""
@@ -179,7 +180,7 @@ class Stack:
 
     def stop_proxy(self) -> None:
         try:
-            pid = self.proxy_pid()
+            pid = peer_pid(self.proxy_socket)
         except OSError:
             return
         os.kill(pid, signal.SIGTERM)

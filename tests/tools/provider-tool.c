@@ -247,7 +247,7 @@ static void *worker_run(void *opaque)
 static int do_parallel(const struct provider_table *t, struct provider *p, const struct arguments *a,
 	struct error *err)
 {
-	enum { MAX_WORKERS = 64, MAX_WORDS = 32 };
+	enum { MAX_WORKERS = 128, MAX_WORDS = 32 };
 	struct worker workers[MAX_WORKERS] = {0};
 	char *end = NULL;
 	long n = a->count > 1 ? strtol(a->words[0], &end, 10) : 0;

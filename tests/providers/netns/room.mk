@@ -6,8 +6,6 @@ $(call driver,netns,tests/providers/netns/driver.c tests/providers/netns/state.c
 	tests/providers/netns/trouble.c $(netns_shared),base,libnl-3.0 libnl-route-3.0 jansson)
 $(call program,netns-instance,tests/providers/netns/instance.c tests/providers/netns/root.c \
 	$(netns_shared),base,libnl-3.0 libnl-route-3.0)
-test_programs += netns-instance
-test_drivers += netns
 # The test loads the driver and starts netns-instance.
 $(call unit_test,netns_driver_test,$(provider_loader_src),base,,$(loader_ldflags))
 $B/unit/netns_driver_test: | $B/providers/netns.so $B/netns-instance
