@@ -12,8 +12,7 @@
  * behind drivers do not survive being unloaded). A name with a slash, a missing file, another ABI: errors
  * that list what the folder holds.
  */
-const struct provider_table *provider_load(const char *folder, const char *name,
-	struct error *err);
+const struct provider_table *provider_load(const char *folder, const char *name, struct error *err);
 
 /* Names of the drivers in the folder, sorted, NULL-terminated; strings and array are freed by the caller. */
 char **provider_names(const char *folder, struct error *err);

@@ -34,11 +34,11 @@ struct provider;
 
 /* Whose an instance is: written as tags, labels or metadata on everything that is made. */
 struct instance_owner {
-	const char *cluster;       /* cluster name; "" where unknown */
-	const char *node;          /* worker node name */
+	const char *cluster; /* cluster name; "" where unknown */
+	const char *node;    /* worker node name */
 	const char *pod_namespace;
 	const char *pod;
-	const char *sandbox;       /* sandbox id */
+	const char *sandbox; /* sandbox id */
 };
 
 enum instance_tee { TEE_DEFAULT, TEE_NONE, TEE_SNP, TEE_TDX };
@@ -51,12 +51,13 @@ struct instance_volume {
 
 struct instance_request {
 	struct instance_owner owner;
-	const char *token;         /* creation token, derived from the sandbox id: 32 hex digits */
-	const char *name;          /* wished name (podvm-<pod>-<8 of sandbox>), at most 63 */
-	const void *user_data;     /* cloud-config, with the tunnel's private key: mode 0600 wherever it lands */
+	const char *token; /* creation token, derived from the sandbox id: 32 hex digits */
+	const char *name;  /* wished name (podvm-<pod>-<8 of sandbox>), at most 63 */
+	const void *
+		user_data; /* cloud-config, with the tunnel's private key: mode 0600 wherever it lands */
 	size_t user_data_len;
-	int64_t vcpus;             /* 0: the driver's default */
-	int64_t memory_mib;        /* 0: the driver's default */
+	int64_t vcpus;      /* 0: the driver's default */
+	int64_t memory_mib; /* 0: the driver's default */
 	int64_t gpus;
 	const char *instance_type; /* "": the driver's choice */
 	const char *image;         /* "": the configured one */
@@ -65,12 +66,12 @@ struct instance_request {
 	size_t initdata_digest_len;
 	const struct instance_volume *volumes;
 	size_t volume_count;
-	bool second_nic;           /* for the dedicated tunnel or the external network */
+	bool second_nic; /* for the dedicated tunnel or the external network */
 };
 
 /* An instance as it is. Strings owned by the struct: instance_free. */
 struct instance {
-	char *id;    /* the driver's id; libvirt: the domain's UUID */
+	char *id; /* the driver's id; libvirt: the domain's UUID */
 	char *name;
 	char **addresses; /* NULL-terminated text addresses, in the order of the NICs; NULL: none yet */
 	/* Filled by list; empty elsewhere unless cheap to have: */

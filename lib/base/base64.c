@@ -42,15 +42,17 @@ int base64_decode(const char *text, size_t len, size_t max, struct buf *out, str
 			continue;
 		if (c == '=') {
 			if (digits + ++padding > 4 || digits < 2)
-				return error_set(err, ERROR_INVALID, "base64: misplaced padding at byte %zu", i);
+				return error_set(err, ERROR_INVALID,
+					"base64: misplaced padding at byte %zu", i);
 			continue;
 		}
 		int value = value_of(c);
 		if (value < 0)
-			return error_set(err, ERROR_INVALID, "base64: byte 0x%02x at %zu is not of the alphabet",
-				c, i);
+			return error_set(err, ERROR_INVALID,
+				"base64: byte 0x%02x at %zu is not of the alphabet", c, i);
 		if (padding)
-			return error_set(err, ERROR_INVALID, "base64: data after the padding at byte %zu", i);
+			return error_set(err, ERROR_INVALID,
+				"base64: data after the padding at byte %zu", i);
 		group = group << 6 | (uint32_t)value;
 		if (++digits < 4)
 			continue;
@@ -59,7 +61,8 @@ int base64_decode(const char *text, size_t len, size_t max, struct buf *out, str
 		group = 0;
 		digits = 0;
 		if (out->len - start > max)
-			return error_set(err, ERROR_INVALID, "base64: more than %zu bytes decoded", max);
+			return error_set(err, ERROR_INVALID, "base64: more than %zu bytes decoded",
+				max);
 	}
 	if (digits && digits + padding != 4)
 		return error_set(err, ERROR_INVALID, "base64: the text is cut short");

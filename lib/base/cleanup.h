@@ -16,11 +16,11 @@
 #define cleanup(function) __attribute__((cleanup(function)))
 
 /* Defines function_ptr(type **): calls function(*p) where *p is not NULL. */
-#define DEFINE_CLEANUP(type, function)                                                             \
-	static inline void function##_ptr(type **p)                                                \
-	{                                                                                          \
-		if (*p)                                                                            \
-			function(*p);                                                              \
+#define DEFINE_CLEANUP(type, function)              \
+	static inline void function##_ptr(type **p) \
+	{                                           \
+		if (*p)                             \
+			function(*p);               \
 	}
 
 static inline void free_ptr(void *p)
@@ -41,11 +41,11 @@ static inline void fclose_ptr(FILE **f)
 }
 
 /* Gives the pointer to the caller and leaves NULL behind, so that the scope frees nothing. */
-#define take_ptr(p)                                                                                \
-	({                                                                                         \
-		__typeof__(p) taken_ = (p);                                                        \
-		(p) = NULL;                                                                        \
-		taken_;                                                                            \
+#define take_ptr(p)                         \
+	({                                  \
+		__typeof__(p) taken_ = (p); \
+		(p) = NULL;                 \
+		taken_;                     \
 	})
 
 /* The same for a descriptor: leaves -1 behind. */

@@ -78,8 +78,7 @@ static enum error_kind kind_of_errno(int errnum)
 	}
 }
 
-__attribute__((format(printf, 1, 0))) static char *format_message(const char *format,
-	va_list args)
+__attribute__((format(printf, 1, 0))) static char *format_message(const char *format, va_list args)
 {
 	char *message = NULL;
 	if (vasprintf(&message, format, args) < 0)

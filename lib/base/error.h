@@ -53,10 +53,26 @@ const char *error_message(const struct error *err);
  * error_prefix: puts "prefix: " before the message. Keeps kind and status.
  * error_append: adds to the end of the message: what to do next, the tail of a log.
  */
-#define error_set(...) ({ error_set_(__VA_ARGS__); -1; })
-#define error_set_errno(...) ({ error_set_errno_(__VA_ARGS__); -1; })
-#define error_prefix(...) ({ error_prefix_(__VA_ARGS__); -1; })
-#define error_append(...) ({ error_append_(__VA_ARGS__); -1; })
+#define error_set(...)                   \
+	({                               \
+		error_set_(__VA_ARGS__); \
+		-1;                      \
+	})
+#define error_set_errno(...)                   \
+	({                                     \
+		error_set_errno_(__VA_ARGS__); \
+		-1;                            \
+	})
+#define error_prefix(...)                   \
+	({                                  \
+		error_prefix_(__VA_ARGS__); \
+		-1;                         \
+	})
+#define error_append(...)                   \
+	({                                  \
+		error_append_(__VA_ARGS__); \
+		-1;                         \
+	})
 
 void error_set_(struct error *err, enum error_kind kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -70,7 +86,11 @@ void error_append_(struct error *err, const char *format, ...)
 void error_clear(struct error *err);
 
 /* Moves *from to *to (which may be NULL) and clears *from. The result is -1. */
-#define error_move(to, from) ({ error_move_(to, from); -1; })
+#define error_move(to, from)           \
+	({                             \
+		error_move_(to, from); \
+		-1;                    \
+	})
 void error_move_(struct error *to, struct error *from);
 
 #define cleanup_error cleanup(error_clear) struct error

@@ -30,8 +30,8 @@ int file_read(const char *path, size_t max, struct buf *out, struct error *err)
 			break;
 		total += (size_t)n;
 		if (total > max)
-			return error_set(err, ERROR_INVALID, "%s is larger than the limit of %zu bytes",
-				path, max);
+			return error_set(err, ERROR_INVALID,
+				"%s is larger than the limit of %zu bytes", path, max);
 		out->len += (size_t)n;
 	}
 	if (buf_reserve(out, 0))
@@ -99,7 +99,8 @@ int dir_make(const char *path, mode_t mode, struct error *err)
 	}
 	struct stat st;
 	if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-		return error_set(err, ERROR_INVALID, "make folder %s: it is there and is no folder", path);
+		return error_set(err, ERROR_INVALID, "make folder %s: it is there and is no folder",
+			path);
 	return 0;
 }
 

@@ -8,7 +8,8 @@ json_t *json_parse(const char *name, const void *text, size_t len, size_t max, b
 	struct error *err)
 {
 	if (len > max) {
-		error_set(err, ERROR_INVALID, "%s: %zu bytes are more than the limit of %zu", name, len, max);
+		error_set(err, ERROR_INVALID, "%s: %zu bytes are more than the limit of %zu", name,
+			len, max);
 		return NULL;
 	}
 	json_error_t why;
@@ -62,8 +63,9 @@ int json_read_int(const json_t *object, const char *name, const char *key, enum 
 		return error_set(err, ERROR_INVALID, "%s: \"%s\" must be an integer", name, key);
 	int64_t number = json_integer_value(value);
 	if (number < min || number > max)
-		return error_set(err, ERROR_INVALID, "%s: \"%s\" is %lld, not between %lld and %lld", name,
-			key, (long long)number, (long long)min, (long long)max);
+		return error_set(err, ERROR_INVALID,
+			"%s: \"%s\" is %lld, not between %lld and %lld", name, key,
+			(long long)number, (long long)min, (long long)max);
 	*out = number;
 	return 0;
 }

@@ -39,8 +39,8 @@ int log_level_parse(const char *text, enum log_level *level, struct error *err)
 			return 0;
 		}
 	}
-	return error_set(err, ERROR_INVALID, "\"%s\" is no log level: use debug, info, warn or error",
-		text);
+	return error_set(err, ERROR_INVALID,
+		"\"%s\" is no log level: use debug, info, warn or error", text);
 }
 
 int log_format_parse(const char *text, enum log_format *format, struct error *err)
@@ -124,8 +124,9 @@ void log_write(enum log_level level, const struct log_context *context, const ch
 
 	cleanup(buf_free) struct buf line = BUF_INIT;
 	bool json = settings.format == LOG_JSON;
-	buf_printf(&line, json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"program\":\"%s\",\"message\":\""
-			       : "%s.%03ldZ %s %s: ",
+	buf_printf(&line,
+		json ? "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"program\":\"%s\",\"message\":\""
+		     : "%s.%03ldZ %s %s: ",
 		stamp, now.tv_nsec / 1000000, level_names[level], settings.program);
 	append_escaped(&line, message ? message : "out of memory", json);
 	if (json)

@@ -40,20 +40,19 @@ struct log_context log_context_set(struct log_context context);
 struct log_context log_context_get(void);
 
 void log_context_restore(struct log_context *previous);
-#define log_scope(context_)                                                                        \
-	cleanup(log_context_restore) struct log_context log_previous_                              \
-		__attribute__((unused)) = log_context_set(context_)
+#define log_scope(context_)                                                                     \
+	cleanup(log_context_restore) struct log_context log_previous_ __attribute__((unused)) = \
+		log_context_set(context_)
 
 void log_write(enum log_level level, const struct log_context *context, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-#define log_debug(...)                                                                             \
-	(log_enabled(LOG_DEBUG) ? log_write(LOG_DEBUG, NULL, __VA_ARGS__) : (void)0)
+#define log_debug(...) (log_enabled(LOG_DEBUG) ? log_write(LOG_DEBUG, NULL, __VA_ARGS__) : (void)0)
 #define log_info(...) log_write(LOG_INFO, NULL, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_WARN, NULL, __VA_ARGS__)
 #define log_error(...) log_write(LOG_ERROR, NULL, __VA_ARGS__)
 
-#define log_debug_ctx(context, ...)                                                                \
+#define log_debug_ctx(context, ...) \
 	(log_enabled(LOG_DEBUG) ? log_write(LOG_DEBUG, context, __VA_ARGS__) : (void)0)
 #define log_info_ctx(context, ...) log_write(LOG_INFO, context, __VA_ARGS__)
 #define log_warn_ctx(context, ...) log_write(LOG_WARN, context, __VA_ARGS__)

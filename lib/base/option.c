@@ -32,8 +32,13 @@ int duration_parse(const char *text, uint64_t *ns, struct error *err)
 		const char *name;
 		uint64_t ns;
 	} units[] = {
-		{"ns", 1}, {"us", 1000}, {"\xc2\xb5s", 1000}, {"ms", NS_PER_MS}, {"s", NS_PER_S},
-		{"m", 60 * NS_PER_S}, {"h", 3600 * NS_PER_S},
+		{"ns", 1},
+		{"us", 1000},
+		{"\xc2\xb5s", 1000},
+		{"ms", NS_PER_MS},
+		{"s", NS_PER_S},
+		{"m", 60 * NS_PER_S},
+		{"h", 3600 * NS_PER_S},
 	};
 	const char *p = text;
 	long double total = 0;
@@ -76,8 +81,8 @@ int duration_parse(const char *text, uint64_t *ns, struct error *err)
 	*ns = (uint64_t)total;
 	return 0;
 bad:
-	return error_set(err, ERROR_INVALID, "\"%s\" is no duration: write it like 5m, 1h30m or 200ms",
-		text);
+	return error_set(err, ERROR_INVALID,
+		"\"%s\" is no duration: write it like 5m, 1h30m or 200ms", text);
 }
 
 static int parse_int(const struct option *o, const char *text, int64_t *value, struct error *err)
@@ -132,7 +137,8 @@ static int store(const struct option_set *set, const struct option *o, const cha
 		else if (from_environment || !strcasecmp(text, "false") || !strcmp(text, "0"))
 			*(bool *)value = false;
 		else
-			return error_set(err, ERROR_INVALID, "\"%s\" is neither true nor false", text);
+			return error_set(err, ERROR_INVALID, "\"%s\" is neither true nor false",
+				text);
 		return 0;
 	case OPTION_INT:
 		return parse_int(o, text, value, err);
@@ -194,7 +200,8 @@ static int parse_flags(const struct option_set *sets, size_t count, int argc, ch
 			text = "true";
 		if (!text) {
 			if (++i >= argc)
-				return error_set(err, ERROR_INVALID, "option -%s needs a value", o->name);
+				return error_set(err, ERROR_INVALID, "option -%s needs a value",
+					o->name);
 			text = argv[i];
 		}
 		if (store_named(set, o, text, false, err) < 0)
@@ -344,14 +351,16 @@ void options_help(const struct option_set *sets, size_t count, FILE *out)
 void options_markdown(const struct option_set *sets, size_t count, FILE *out)
 {
 	for (size_t s = 0; s < count; s++) {
-		fprintf(out, "## %s\n\n| option | environment | default | meaning |\n|---|---|---|---|\n",
+		fprintf(out,
+			"## %s\n\n| option | environment | default | meaning |\n|---|---|---|---|\n",
 			sets[s].title);
 		for (size_t i = 0; i < sets[s].count; i++) {
 			const struct option *o = &sets[s].options[i];
 			fprintf(out, "| %s%s%s | %s%s%s | %s%s%s | %s", o->name ? "`-" : "",
 				o->name ? o->name : "", o->name ? "`" : "", o->env ? "`" : "",
-				o->env ? o->env : "", o->env ? "`" : "", o->def && *o->def ? "`" : "",
-				o->def ? o->def : "", o->def && *o->def ? "`" : "", o->help);
+				o->env ? o->env : "", o->env ? "`" : "",
+				o->def && *o->def ? "`" : "", o->def ? o->def : "",
+				o->def && *o->def ? "`" : "", o->help);
 			print_choices(o, out);
 			fprintf(out, "%s |\n", o->required ? "; required" : "");
 		}

@@ -34,11 +34,11 @@ enum option_type {
 };
 
 struct option {
-	const char *name;           /* flag, without dashes; NULL: environment only */
-	const char *env;            /* environment variable; NULL: flag only */
-	const char *def;            /* default, in text form; NULL: empty, false, 0 */
-	const char *help;           /* one line, without a full stop */
-	size_t offset;              /* into the value struct */
+	const char *name; /* flag, without dashes; NULL: environment only */
+	const char *env;  /* environment variable; NULL: flag only */
+	const char *def;  /* default, in text form; NULL: empty, false, 0 */
+	const char *help; /* one line, without a full stop */
+	size_t offset;    /* into the value struct */
 	enum option_type type;
 	bool required;              /* empty after all sources: an error */
 	int64_t min, max;           /* OPTION_INT; both 0: any */

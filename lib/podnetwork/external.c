@@ -187,7 +187,7 @@ int external_attach(struct netlink *root, struct netlink *pod, int podns,
 	cleanup_snapshot own = {0}, inside = {0};
 	struct external external;
 	const struct link *link;
-	struct link moved;
+	struct link moved = {0};
 	struct route tunnel;
 	if (snapshot_take(root, &own, err) || snapshot_take(pod, &inside, err))
 		return -1;
@@ -233,7 +233,7 @@ int external_detach(struct netlink *root, struct netlink *pod, struct error *err
 	cleanup_snapshot own = {0}, inside = {0};
 	struct external external;
 	const struct link *link;
-	struct link moved;
+	struct link moved = {0};
 	const struct link_change unmark = {.alias = ""};
 	if (snapshot_take(root, &own, err) || snapshot_take(pod, &inside, err))
 		return -1;

@@ -234,12 +234,13 @@ struct ttrpc_client *ttrpc_client_connect(const char *path, const struct bound *
 	struct error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	if (strlen(path) >= sizeof(address.sun_path)) {
+	size_t len = strlen(path);
+	if (len >= sizeof(address.sun_path)) {
 		error_set(err, ERROR_INVALID, "socket path %s is longer than %zu bytes", path,
 			sizeof(address.sun_path) - 1);
 		return NULL;
 	}
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, len + 1);
 	cleanup(close_fd) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0) {
 		error_set_errno(err, errno, "socket");

@@ -191,7 +191,7 @@ static int read_frame(struct ttrpc_stream *stream, const struct inbox_frame *fra
 	struct buf *message, struct error *err)
 {
 	if (frame->header.type == TTRPC_RESPONSE) {
-		size_t len;
+		size_t len = 0;
 		stream->ended = true;
 		if (finish_response(frame, message, &len, err) < 0)
 			return -1;

@@ -30,10 +30,11 @@ static int set_address(const char *path, struct sockaddr_un *address, struct err
 	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
 	if (!*path)
 		return error_set(err, ERROR_INVALID, "socket path is empty");
-	if (strlen(path) >= sizeof(address->sun_path))
+	size_t len = strlen(path);
+	if (len >= sizeof(address->sun_path))
 		return error_set(err, ERROR_INVALID, "socket path %s is longer than %zu bytes",
 			path, sizeof(address->sun_path) - 1);
-	strcpy(address->sun_path, path);
+	memcpy(address->sun_path, path, len + 1);
 	return 0;
 }
 
@@ -41,12 +42,9 @@ static int set_address(const char *path, struct sockaddr_un *address, struct err
 static int lock_folder(const char *path, struct error *err)
 {
 	char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	strcpy(folder, path);
-	char *slash = strrchr(folder, '/');
-	if (!slash)
-		strcpy(folder, ".");
-	else
-		slash[slash == folder] = 0;
+	const char *slash = strrchr(path, '/');
+	int len = slash == path ? 1 : slash ? (int)(slash - path) : 0;
+	snprintf(folder, sizeof(folder), "%.*s%s", len, path, len ? "" : ".");
 	cleanup(close_fd) int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return error_set_errno(err, errno, "folder %s", folder);

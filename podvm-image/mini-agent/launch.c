@@ -117,7 +117,8 @@ static bool ask(const char *folder, bool own_root, bool whether_changed)
 {
 	pid_t pid = fork();
 	if (pid == 0)
-		_exit(whether_changed ? root_is_changed() : pivot_works(folder, own_root));
+		_exit((whether_changed ? root_is_changed() : pivot_works(folder, own_root)) ? 1
+											    : 0);
 	int status = 0;
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;

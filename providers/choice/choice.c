@@ -21,7 +21,7 @@
 struct scan {
 	const struct choice_request *request;
 	struct choice_memory *memory;
-	bool sized; /* the pod's sizes decide, not a type */
+	bool sized;       /* the pod's sizes decide, not a type */
 	const char *type; /* the one type that may be taken; NULL: sizes decide */
 };
 
@@ -108,7 +108,8 @@ static char *why_not_able(const struct scan *scan, const struct offering *o)
 static char *why_not_now(const struct scan *scan, const struct offering *o)
 {
 	uint64_t left_ns;
-	enum error_kind kind = scan->memory ? choice_memory_look(scan->memory, o, &left_ns) : ERROR_NONE;
+	enum error_kind kind =
+		scan->memory ? choice_memory_look(scan->memory, o, &left_ns) : ERROR_NONE;
 	if (kind == ERROR_NONE)
 		return NULL;
 	return reason("refused a short while ago (%s); tried again in %" PRIu64 " s",
@@ -117,8 +118,8 @@ static char *why_not_now(const struct scan *scan, const struct offering *o)
 
 static char *why_not(const struct scan *scan, const struct offering *o)
 {
-	static char *(*const rules[])(const struct scan *, const struct offering *) = {
-		why_not_type, why_not_place, why_not_size, why_not_able, why_not_now};
+	static char *(*const rules[])(const struct scan *, const struct offering *) = {why_not_type,
+		why_not_place, why_not_size, why_not_able, why_not_now};
 	for (size_t i = 0; i < array_size(rules); i++) {
 		char *text = rules[i](scan, o);
 		if (text)
@@ -139,8 +140,7 @@ static int compare(const void *left, const void *right)
 	int order = by_number(l->reason != NULL, r->reason != NULL);
 	if (!order)
 		order = by_number(!a->price_micros, !b->price_micros);
-	const int64_t keys[][2] = {
-		{a->price_micros, b->price_micros}, {a->gpus, b->gpus},
+	const int64_t keys[][2] = {{a->price_micros, b->price_micros}, {a->gpus, b->gpus},
 		{a->memory_mib, b->memory_mib}, {a->vcpus, b->vcpus}};
 	for (size_t i = 0; !order && i < array_size(keys); i++)
 		order = by_number(keys[i][0], keys[i][1]);
@@ -164,8 +164,9 @@ static struct scan scan_of(const struct choice_request *r, struct choice_memory 
 	return scan;
 }
 
-int choice_rank(const struct offering *catalogue, size_t count, const struct choice_request *request,
-	struct choice_memory *memory, struct choice *out, struct error *err)
+int choice_rank(const struct offering *catalogue, size_t count,
+	const struct choice_request *request, struct choice_memory *memory, struct choice *out,
+	struct error *err)
 {
 	*out = (struct choice){0};
 	struct scan scan = scan_of(request, memory);
@@ -203,7 +204,9 @@ void choice_explain(const struct choice *choice, size_t most, struct buf *out)
 	size_t shown = most && left_out > most ? most : left_out;
 	for (size_t i = 0; i < choice->fits + shown; i++) {
 		const struct offering *o = choice->ranked[i].offering;
-		buf_printf(out, "%3zu. %-22s %-12s %-9s %4" PRId64 " vCPU %8" PRId64 " MiB %2" PRId64 " GPU  ",
+		buf_printf(out,
+			"%3zu. %-22s %-12s %-9s %4" PRId64 " vCPU %8" PRId64 " MiB %2" PRId64
+			" GPU  ",
 			i + 1, o->type, *o->zone ? o->zone : "any", o->spot ? "spot" : "on-demand",
 			o->vcpus, o->memory_mib, o->gpus);
 		if (o->price_micros)

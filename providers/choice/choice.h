@@ -24,16 +24,16 @@ enum choice_tee { CHOICE_TEE_SNP = 1, CHOICE_TEE_TDX = 2, CHOICE_TEE_SEV = 4 };
 /* One type in one zone, on-demand or spot. Strings are the caller's. */
 struct offering {
 	const char *type;
-	const char *family;    /* what a quota counts: "m6a", "standardDCASv5Family" */
-	const char *zone;      /* "": the cloud decides */
+	const char *family; /* what a quota counts: "m6a", "standardDCASv5Family" */
+	const char *zone;   /* "": the cloud decides */
 	bool spot;
 	int64_t vcpus;
 	int64_t memory_mib;
 	int64_t gpus;
-	unsigned tees;         /* of enum choice_tee */
-	int64_t max_nics;      /* 0: unknown */
-	int64_t max_volumes;   /* 0: unknown */
-	int64_t price_micros;  /* millionths of the currency an hour; 0: unknown */
+	unsigned tees;        /* of enum choice_tee */
+	int64_t max_nics;     /* 0: unknown */
+	int64_t max_volumes;  /* 0: unknown */
+	int64_t price_micros; /* millionths of the currency an hour; 0: unknown */
 };
 
 struct choice_request {
@@ -64,8 +64,9 @@ struct choice {
  * nearest misses named; *out is filled then, too. memory may be NULL.
  */
 struct choice_memory;
-int choice_rank(const struct offering *catalogue, size_t count, const struct choice_request *request,
-	struct choice_memory *memory, struct choice *out, struct error *err);
+int choice_rank(const struct offering *catalogue, size_t count,
+	const struct choice_request *request, struct choice_memory *memory, struct choice *out,
+	struct error *err);
 void choice_free(struct choice *choice);
 
 /* The ranking as text: a line per offering with price, size and reason; at most `most` left-out lines (0: all). */

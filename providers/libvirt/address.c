@@ -36,7 +36,8 @@ static void nic_add(xmlDoc *doc, xmlNode *node, void *opaque)
 	nics->count++;
 }
 
-int domain_nics_read(const char *what, const char *text, struct domain_nics *nics, struct error *err)
+int domain_nics_read(const char *what, const char *text, struct domain_nics *nics,
+	struct error *err)
 {
 	*nics = (struct domain_nics){0};
 	cleanup_xml *doc = xml_parse(what, text, err);
@@ -71,7 +72,7 @@ static bool usable(const char *address)
 	if (inet_pton(AF_INET, address, &four) == 1)
 		return ntohl(four.s_addr) >> 24 != 127 && ntohl(four.s_addr) >> 16 != 0xa9fe;
 	return inet_pton(AF_INET6, address, &six) == 1 && !IN6_IS_ADDR_LINKLOCAL(&six) &&
-		!IN6_IS_ADDR_LOOPBACK(&six);
+	       !IN6_IS_ADDR_LOOPBACK(&six);
 }
 
 /* Takes an address for the NIC of this MAC; IPv4 wins over IPv6. */
@@ -121,7 +122,8 @@ static int look_interfaces(struct call *call, virDomainPtr domain, unsigned sour
 		/* An agent that is not there or not up yet is no failure of the look. */
 		if (kind == ERROR_UNSUPPORTED || source == VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT)
 			return kind == ERROR_RETRY || kind == ERROR_GONE
-				? call_failed(call, err, "ask for addresses") : 0;
+				       ? call_failed(call, err, "ask for addresses")
+				       : 0;
 		return call_failed(call, err, "ask for addresses");
 	}
 	for (int i = 0; i < count; i++) {
@@ -133,12 +135,14 @@ static int look_interfaces(struct call *call, virDomainPtr domain, unsigned sour
 	return 0;
 }
 
-static int look_lease(struct call *call, virDomainPtr domain, struct domain_nics *nics, struct error *err)
+static int look_lease(struct call *call, virDomainPtr domain, struct domain_nics *nics,
+	struct error *err)
 {
 	return look_interfaces(call, domain, VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, nics, err);
 }
 
-static int look_agent(struct call *call, virDomainPtr domain, struct domain_nics *nics, struct error *err)
+static int look_agent(struct call *call, virDomainPtr domain, struct domain_nics *nics,
+	struct error *err)
 {
 	return look_interfaces(call, domain, VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT, nics, err);
 }
@@ -170,13 +174,16 @@ static int look_neighbours(struct call *call, virDomainPtr domain, struct domain
 		nl_cache_free(cache);
 	if (sock)
 		nl_socket_free(sock);
-	return failed ? error_set(err, ERROR_INTERNAL, "read the neighbour table: %s", nl_geterror(failed)) : 0;
+	return failed ? error_set(err, ERROR_INTERNAL, "read the neighbour table: %s",
+				nl_geterror(failed))
+		      : 0;
 }
 
 static const struct source {
 	const char *name;
 	bool local_only;
-	int (*look)(struct call *call, virDomainPtr domain, struct domain_nics *nics, struct error *err);
+	int (*look)(struct call *call, virDomainPtr domain, struct domain_nics *nics,
+		struct error *err);
 } sources[] = {
 	{"reserve", false, look_reserved},
 	{"lease", false, look_lease},

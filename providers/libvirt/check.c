@@ -64,11 +64,20 @@ static bool kvm_stat(const struct uri_facts *uri, struct stat *st)
 	return stat("/dev/kvm", st) == 0;
 }
 
+/* NULL: nobody has this number. The strings are in text. */
+static const struct passwd *user_of(uint64_t uid, struct passwd *entry, char *text, size_t size)
+{
+	struct passwd *found = NULL;
+	return getpwuid_r((uid_t)uid, entry, text, size, &found) == 0 ? found : NULL;
+}
+
 static bool in_group(uint64_t uid, uint64_t gid, gid_t wanted)
 {
 	gid_t groups[64];
 	int count = array_size(groups);
-	const struct passwd *user = getpwuid((uid_t)uid);
+	char text[1024];
+	struct passwd entry;
+	const struct passwd *user = user_of(uid, &entry, text, sizeof(text));
 	if (gid == wanted)
 		return true;
 	if (!user || getgrouplist(user->pw_name, (gid_t)gid, groups, &count) < 0)
@@ -102,7 +111,9 @@ static void check_kvm_node(const struct provider *p, const struct host *host, st
 	if (!p->uri.local || p->uri.test || !host->qemu_user_known || !kvm_stat(&p->uri, &st) ||
 		may_open(&st, host->qemu_uid, host->qemu_gid))
 		return;
-	const struct passwd *user = getpwuid((uid_t)host->qemu_uid);
+	char names[1024];
+	struct passwd entry;
+	const struct passwd *user = user_of(host->qemu_uid, &entry, names, sizeof(names));
 	char text[512];
 	snprintf(text, sizeof(text),
 		"/dev/kvm (mode %04o, owner %u:%u) cannot be opened by QEMU's user %s (%llu:%llu): every VM would take more "
@@ -121,7 +132,8 @@ static void check_version(struct call *call, struct findings *f)
 	char text[200];
 	if (virConnectGetLibVersion(call->conn, &version) < 0 || version >= LIBVIRT_OLDEST)
 		return;
-	snprintf(text, sizeof(text), "libvirt on the host is %lu.%lu.%lu; 9.0.0 is the oldest that is supported",
+	snprintf(text, sizeof(text),
+		"libvirt on the host is %lu.%lu.%lu; 9.0.0 is the oldest that is supported",
 		version / 1000000, version / 1000 % 1000, version % 1000);
 	finding(f, ERROR_INVALID, text);
 }
@@ -149,7 +161,8 @@ static void check_pool(const struct provider *p, struct call *call, struct base_
 		return;
 	}
 	if (base->capacity > root)
-		log_warn("base image %s is larger (%llu MiB) than LIBVIRT_ROOT_DISK_SIZE: root disks get its size",
+		log_warn(
+			"base image %s is larger (%llu MiB) than LIBVIRT_ROOT_DISK_SIZE: root disks get its size",
 			o->base_volume, (unsigned long long)base->capacity >> 20);
 	if (facts->available < root) /* overlays are thin: it may do for a while */
 		log_warn("storage pool %s has %llu MiB left, less than one full root disk", o->pool,
@@ -163,7 +176,8 @@ static void check_pool(const struct provider *p, struct call *call, struct base_
 	}
 }
 
-static void check_network(const struct provider *p, struct call *call, const char *name, struct findings *f)
+static void check_network(const struct provider *p, struct call *call, const char *name,
+	struct findings *f)
 {
 	cleanup_error err = ERROR_INIT;
 	cleanup(network_facts_free) struct network_facts facts = {0};
@@ -174,7 +188,8 @@ static void check_network(const struct provider *p, struct call *call, const cha
 		finding_take(f, &err);
 		return;
 	}
-	bool needs_dhcp = !strcmp(p->options->ip_source, "reserve") || !strcmp(p->options->ip_source, "lease");
+	bool needs_dhcp = !strcmp(p->options->ip_source, "reserve") ||
+			  !strcmp(p->options->ip_source, "lease");
 	if (needs_dhcp && !facts.range_start) {
 		char text[256];
 		snprintf(text, sizeof(text),
@@ -195,7 +210,8 @@ static void check_sizes(const struct provider *p, const struct host *host, struc
 		finding(f, ERROR_INVALID, text);
 	}
 	if (host->memory_kib && (uint64_t)o->memory_mib > host->memory_kib / 1024) {
-		snprintf(text, sizeof(text), "LIBVIRT_MEMORY: %lld MiB, the libvirt host has %llu in all",
+		snprintf(text, sizeof(text),
+			"LIBVIRT_MEMORY: %lld MiB, the libvirt host has %llu in all",
 			(long long)o->memory_mib, (unsigned long long)host->memory_kib / 1024);
 		finding(f, ERROR_INVALID, text);
 	}
@@ -210,10 +226,18 @@ static void check_domain(const struct provider *p, struct call *call, const stru
 	const struct libvirt_options *o = p->options;
 	cleanup_error err = ERROR_INIT;
 	struct domain_plan plan = {
-		.options = o, .host = host, .type = host->type,
-		.record = {.cluster = (char *)"", .node = (char *)"", .pod_namespace = (char *)"",
-			.pod = (char *)"check", .sandbox = (char *)"", .token = (char *)"check"},
-		.vcpus = 1, .memory_mib = 256, .cidata_bus = cidata_bus_choose(o, host),
+		.options = o,
+		.host = host,
+		.type = host->type,
+		.record = {.cluster = (char *)"",
+			.node = (char *)"",
+			.pod_namespace = (char *)"",
+			.pod = (char *)"check",
+			.sandbox = (char *)"",
+			.token = (char *)"check"},
+		.vcpus = 1,
+		.memory_mib = 256,
+		.cidata_bus = cidata_bus_choose(o, host),
 		.root = {DISK_FILE, NULL, base->path, base->format, NULL},
 		.cidata = {DISK_FILE, NULL, base->path, "raw", NULL},
 		.nic_count = 1,
@@ -223,14 +247,16 @@ static void check_domain(const struct provider *p, struct call *call, const stru
 	mac_of_token("check", 0, 0, plan.nics[0].mac);
 	uuid_of_token("check", plan.identity.uuid);
 	domain_name_make("podvm-check", "check", 0, plan.identity.name);
-	if (launch_choose(&plan, TEE_DEFAULT, NULL, 0, &err) < 0 || firmware_choose(&plan, &err) < 0) {
+	if (launch_choose(&plan, TEE_DEFAULT, NULL, 0, &err) < 0 ||
+		firmware_choose(&plan, &err) < 0) {
 		finding_take(f, &err);
 		return;
 	}
 	if (plan.firmware == FIRMWARE_PATH && host->loaders && p->uri.local) {
 		struct stat st;
 		if (stat(plan.firmware_path, &st) < 0) {
-			error_set(&err, ERROR_INVALID, "LIBVIRT_EFI_FIRMWARE: %s is not there (install ovmf, or use auto or bios)",
+			error_set(&err, ERROR_INVALID,
+				"LIBVIRT_EFI_FIRMWARE: %s is not there (install ovmf, or use auto or bios)",
 				plan.firmware_path);
 			finding_take(f, &err);
 			return;
@@ -243,7 +269,8 @@ static void check_domain(const struct provider *p, struct call *call, const stru
 		finding_take(f, &err);
 		return;
 	}
-	cleanup(free_ptr) char *native = virConnectDomainXMLToNative(call->conn, "qemu-argv", xml, 0);
+	cleanup(free_ptr) char *native =
+		virConnectDomainXMLToNative(call->conn, "qemu-argv", xml, 0);
 	if (!native && failure_code() != VIR_ERR_NO_SUPPORT) {
 		call_failed(call, &err, "libvirt refuses the VMs that would be made");
 		finding_take(f, &err);
@@ -265,8 +292,8 @@ int driver_check(struct provider *p, const struct bound *bound, struct error *er
 	check_version(&call, &findings);
 	/* First what is asked without probing QEMU: with an unusable /dev/kvm that takes minutes. */
 	cleanup(free_ptr) char *capabilities = virConnectGetCapabilities(call.conn);
-	bool known = capabilities &&
-		host_capabilities_read(capabilities, p->options, p->uri.local, &host, &failure) == 0;
+	bool known = capabilities && host_capabilities_read(capabilities, p->options, p->uri.local,
+					     &host, &failure) == 0;
 	if (!capabilities)
 		call_failed(&call, &failure, "read the host's capabilities");
 	if (!known)
@@ -288,8 +315,8 @@ int driver_check(struct provider *p, const struct bound *bound, struct error *er
 			check_domain(p, &call, &host, &base, &findings);
 			log_info("libvirt at %s: VMs of type %s%s%s%s on %s", p->uri_text,
 				domain_type_name(host.type), host.type_reason ? " (" : "",
-				host.type_reason ? host.type_reason : "", host.type_reason ? ")" : "",
-				host.machine);
+				host.type_reason ? host.type_reason : "",
+				host.type_reason ? ")" : "", host.machine);
 		}
 	}
 	int result = 0;

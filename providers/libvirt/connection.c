@@ -133,7 +133,8 @@ static void mark_lost(struct connection *c, uint64_t generation, const char *why
 	pthread_cond_broadcast(&c->changed);
 	pthread_mutex_unlock(&c->mutex);
 	if (news && !freed)
-		log_warn("connection to libvirt for %s was lost: %s; it is opened again when needed",
+		log_warn(
+			"connection to libvirt for %s was lost: %s; it is opened again when needed",
 			c->purpose, why);
 }
 
@@ -235,7 +236,8 @@ static int start_opening(struct connection *c, struct error *err)
 }
 
 /* With the mutex held: waits for a change, at most ns. */
-static int wait_change(struct connection *c, const struct bound *bound, uint64_t ns, struct error *err)
+static int wait_change(struct connection *c, const struct bound *bound, uint64_t ns,
+	struct error *err)
 {
 	if (bound_check(bound, "a connection to libvirt", err) < 0) {
 		if (c->failure.message)
@@ -267,7 +269,8 @@ static int ensure_open(struct connection *c, const struct bound *bound, struct e
 		if (c->failure_number != seen) {
 			seen = c->failure_number;
 			if (c->failure.kind != ERROR_RETRY || clock_ns() >= patience)
-				return error_set(err, c->failure.kind, "%s", error_message(&c->failure));
+				return error_set(err, c->failure.kind, "%s",
+					error_message(&c->failure));
 			next_try = deadline_in(pause);
 			pause = pause * 2 < BACKOFF_MAX_NS ? pause * 2 : BACKOFF_MAX_NS;
 		}
@@ -279,7 +282,8 @@ static int ensure_open(struct connection *c, const struct bound *bound, struct e
 	return 0;
 }
 
-int call_begin(struct connection *c, struct call *call, const struct bound *bound, struct error *err)
+int call_begin(struct connection *c, struct call *call, const struct bound *bound,
+	struct error *err)
 {
 	*call = CALL_INIT;
 	pthread_mutex_lock(&c->mutex);
@@ -295,7 +299,9 @@ int call_begin(struct connection *c, struct call *call, const struct bound *boun
 		}
 	}
 	if (result == 0) {
-		*call = (struct call){.connection = c, .conn = c->conn, .generation = c->generation};
+		*call = (struct call){.connection = c,
+			.conn = c->conn,
+			.generation = c->generation};
 		virConnectRef(c->conn);
 	}
 	pthread_mutex_unlock(&c->mutex);

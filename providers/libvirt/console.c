@@ -24,7 +24,8 @@ char *console_log_path(const struct provider *p, const char *name)
 	char *path;
 	if (!strcmp(where, "off") || p->uri.test)
 		return NULL;
-	if (asprintf(&path, "%s/%s-serial.log", !strcmp(where, "on") ? CONSOLE_FOLDER : where, name) < 0)
+	if (asprintf(&path, "%s/%s-serial.log", !strcmp(where, "on") ? CONSOLE_FOLDER : where,
+		    name) < 0)
 		return NULL;
 	return path;
 }
@@ -32,7 +33,8 @@ char *console_log_path(const struct provider *p, const char *name)
 char *console_log_of(const char *domain_xml)
 {
 	cleanup_xml *doc = xml_parse("the domain", domain_xml, NULL);
-	return doc ? xml_text(doc, NULL, "/domain/devices/serial/log/@file|/domain/devices/console/log/@file")
+	return doc ? xml_text(doc, NULL,
+			     "/domain/devices/serial/log/@file|/domain/devices/console/log/@file")
 		   : NULL;
 }
 
@@ -40,7 +42,8 @@ void console_log_remove(const struct provider *p, const char *path)
 {
 	size_t len = strlen(path);
 	static const char suffix[] = "-serial.log";
-	if (!p->uri.local || len < sizeof(suffix) || strcmp(path + len - (sizeof(suffix) - 1), suffix) != 0)
+	if (!p->uri.local || len < sizeof(suffix) ||
+		strcmp(path + len - (sizeof(suffix) - 1), suffix) != 0)
 		return;
 	unlink(path);
 	for (int i = 0; i < 3; i++) { /* virtlogd keeps three rotated parts by default */

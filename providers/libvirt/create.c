@@ -73,9 +73,11 @@ static int plan_size(struct making *m, struct error *err)
 		plan->memory_mib = r->memory_mib;
 	if (r->gpus > 0)
 		return error_set(err, ERROR_INVALID,
-			"%lld GPUs are asked for; the libvirt driver passes none through", (long long)r->gpus);
+			"%lld GPUs are asked for; the libvirt driver passes none through",
+			(long long)r->gpus);
 	if (m->host.max_vcpus && plan->vcpus > m->host.max_vcpus)
-		return error_set(err, ERROR_INVALID, "%lld vCPUs are asked for; machine %s has at most %u",
+		return error_set(err, ERROR_INVALID,
+			"%lld vCPUs are asked for; machine %s has at most %u",
 			(long long)plan->vcpus, m->host.machine, m->host.max_vcpus);
 	return *o->cpuset ? cpuset_check(o->cpuset, m->host.cpus, err) : 0;
 }
@@ -118,9 +120,10 @@ static int plan_names(struct making *m, unsigned attempt, struct error *err)
 	plan->console_log = m->console_log;
 	plan_record(m);
 	if (volume_disk(&m->pool, pool, m->root_name, m->pool.files ? "qcow2" : "raw", &plan->root,
-		&m->root_path, err) < 0)
+		    &m->root_path, err) < 0)
 		return -1;
-	return volume_disk(&m->pool, pool, m->cidata_name, "raw", &plan->cidata, &m->cidata_path, err);
+	return volume_disk(&m->pool, pool, m->cidata_name, "raw", &plan->cidata, &m->cidata_path,
+		err);
 }
 
 static int plan_data_disks(struct making *m, struct call *call, virStoragePoolPtr pool,
@@ -128,12 +131,13 @@ static int plan_data_disks(struct making *m, struct call *call, virStoragePoolPt
 {
 	const struct instance_request *r = m->request;
 	if (r->volume_count > DATA_DISKS_MAX)
-		return error_set(err, ERROR_INVALID, "%zu data disks are asked for; at most %d are attached",
-			r->volume_count, DATA_DISKS_MAX);
+		return error_set(err, ERROR_INVALID,
+			"%zu data disks are asked for; at most %d are attached", r->volume_count,
+			DATA_DISKS_MAX);
 	for (size_t i = 0; i < r->volume_count; i++) {
 		bool block;
-		if (data_disk_find(call, pool, r->volumes[i].id, &m->data_paths[i], &m->data_formats[i],
-			&block, err) < 0)
+		if (data_disk_find(call, pool, r->volumes[i].id, &m->data_paths[i],
+			    &m->data_formats[i], &block, err) < 0)
 			return -1;
 		m->plan.data[m->plan.data_count++] = (struct disk){
 			.kind = block ? DISK_BLOCK : DISK_FILE,
@@ -167,8 +171,8 @@ static int plan_nic(struct making *m, struct call *call, enum net_mode mode, con
 		return 0;
 	char ip[IPV4_TEXT_MAX + 1];
 	struct error refused = ERROR_INIT;
-	if (address_reserve(call, source, m->plan.identity.uuid, m->request->token, index, nic->mac, ip,
-		&refused) == 0) {
+	if (address_reserve(call, source, m->plan.identity.uuid, m->request->token, index, nic->mac,
+		    ip, &refused) == 0) {
 		fault_point("libvirt-reserved");
 		log_debug("address %s in network %s is reserved for %s", ip, source, nic->mac);
 		return 0;
@@ -186,7 +190,10 @@ static int plan_nics(struct making *m, struct call *call, struct error *err)
 		const char *name;
 		enum net_mode mode;
 	} modes[] = {
-		{"network", NET_NETWORK}, {"bridge", NET_BRIDGE}, {"direct", NET_DIRECT}, {"user", NET_USER},
+		{"network", NET_NETWORK},
+		{"bridge", NET_BRIDGE},
+		{"direct", NET_DIRECT},
+		{"user", NET_USER},
 	};
 	const struct libvirt_options *o = m->provider->options;
 	enum net_mode mode = NET_NETWORK;
@@ -212,7 +219,8 @@ static int plan_make(struct making *m, struct call *call, virStoragePoolPtr pool
 	plan->options = o;
 	plan->host = &m->host;
 	plan->type = m->host.type;
-	if (plan->type == DOMAIN_KVM && !m->host.type_chosen && atomic_load(&m->provider->kvm_broken))
+	if (plan->type == DOMAIN_KVM && !m->host.type_chosen &&
+		atomic_load(&m->provider->kvm_broken))
 		plan->type = DOMAIN_QEMU;
 	plan->cidata_bus = cidata_bus_choose(o, &m->host);
 	if (plan_size(m, err) < 0 ||
@@ -250,7 +258,8 @@ static int user_data_make(struct making *m, struct call *call, virStoragePoolPtr
 	cleanup(buf_wipe) struct buf iso = BUF_INIT; /* it holds the tunnel's private key */
 	if (iso9660_write("cidata", files, array_size(files), &iso, err) < 0)
 		return -1;
-	return data_volume_make(call, pool, m->cidata_name, iso.data, iso.len, &m->host, bound, err);
+	return data_volume_make(call, pool, m->cidata_name, iso.data, iso.len, &m->host, bound,
+		err);
 }
 
 /* Defines the domain; another name when a foreign domain has it. */
@@ -281,14 +290,16 @@ static int start(struct making *m, struct call *call, virDomainPtr *domain, stru
 		return 0;
 	call_failed(call, err, "start domain %s", m->plan.identity.name);
 	bool kvm = failure_is_kvm(call->code, call->domain, call->text), active = false;
-	if (call->code == VIR_ERR_OPERATION_INVALID && domain_active(call, *domain, &active, NULL) == 0 &&
-		active) {
+	if (call->code == VIR_ERR_OPERATION_INVALID &&
+		domain_active(call, *domain, &active, NULL) == 0 && active) {
 		error_clear(err);
 		return 0; /* it runs already */
 	}
-	if (!kvm || m->plan.type != DOMAIN_KVM || m->host.type_chosen || m->plan.launch != LAUNCH_NONE)
+	if (!kvm || m->plan.type != DOMAIN_KVM || m->host.type_chosen ||
+		m->plan.launch != LAUNCH_NONE)
 		return -1;
-	log_warn("KVM does not work on the libvirt host (%s): running the VM emulated", error_message(err));
+	log_warn("KVM does not work on the libvirt host (%s): running the VM emulated",
+		error_message(err));
 	error_clear(err);
 	atomic_store(&m->provider->kvm_broken, true);
 	m->plan.type = DOMAIN_QEMU;
@@ -297,11 +308,14 @@ static int start(struct making *m, struct call *call, virDomainPtr *domain, stru
 		return -1;
 	virDomainPtr emulated = virDomainDefineXML(call->conn, xml);
 	if (!emulated)
-		return call_failed(call, err, "define domain %s without KVM", m->plan.identity.name);
+		return call_failed(call, err, "define domain %s without KVM",
+			m->plan.identity.name);
 	virDomainFree(*domain);
 	*domain = emulated;
 	return virDomainCreate(emulated) == 0
-		? 0 : call_failed(call, err, "start domain %s without KVM", m->plan.identity.name);
+		       ? 0
+		       : call_failed(call, err, "start domain %s without KVM",
+				 m->plan.identity.name);
 }
 
 /* 1: it runs already; 0: nothing is there (any more). */
@@ -346,7 +360,8 @@ static int attempt_define(struct making *m, const struct bound *bound, struct er
 	pool = pool_open(&call, p->options->pool, &m->pool, err);
 	if (!pool || plan_make(m, &call, pool, err) < 0)
 		return -1;
-	if (bound_check(bound, "the VM to be defined", err) < 0 || define(m, &call, &domain, err) < 0)
+	if (bound_check(bound, "the VM to be defined", err) < 0 ||
+		define(m, &call, &domain, err) < 0)
 		return -1;
 	fault_point("libvirt-defined");
 	if (root_volume_make(&call, pool, &m->pool, &m->base, m->root_name, m->root_bytes, err) < 0)
@@ -377,8 +392,10 @@ static int attempt_start(struct making *m, const struct bound *bound, struct err
 		return -1;
 	int found = domain_find(&call, m->plan.identity.uuid, &domain, err);
 	if (found <= 0)
-		return found < 0 ? -1 : error_set(err, ERROR_RETRY,
-			"domain %s vanished before it was started", m->plan.identity.name);
+		return found < 0 ? -1
+				 : error_set(err, ERROR_RETRY,
+					   "domain %s vanished before it was started",
+					   m->plan.identity.name);
 	if (start(m, &call, &domain, err) < 0)
 		return -1;
 	fault_point("libvirt-started");
@@ -394,14 +411,15 @@ static int attempt(struct provider *p, const struct instance_request *request, c
 	cleanup(making_free) struct making m = {.provider = p, .request = request};
 	memcpy(m.plan.identity.uuid, uuid, UUID_TEXT_LEN + 1);
 	if (attempt_define(&m, bound, err) < 0 || attempt_upload(&m, bound, err) < 0 ||
-		bound_check(bound, "the VM to be started", err) < 0 || attempt_start(&m, bound, err) < 0)
+		bound_check(bound, "the VM to be started", err) < 0 ||
+		attempt_start(&m, bound, err) < 0)
 		return -1;
 	instance->id = strdup(uuid);
 	instance->name = strdup(m.plan.identity.name);
 	if (!instance->id || !instance->name)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
-	log_info("VM %s (%s, %s) was started with %lld vCPUs and %lld MiB", m.plan.identity.name, uuid,
-		m.plan.type == DOMAIN_QEMU ? "emulated" : domain_type_name(m.plan.type),
+	log_info("VM %s (%s, %s) was started with %lld vCPUs and %lld MiB", m.plan.identity.name,
+		uuid, m.plan.type == DOMAIN_QEMU ? "emulated" : domain_type_name(m.plan.type),
 		(long long)m.plan.vcpus, (long long)m.plan.memory_mib);
 	return 0;
 }
@@ -411,14 +429,16 @@ static void undo(struct provider *p, const char *uuid, struct error *err)
 	struct bound bound = {.deadline_ns = deadline_in(UNDO_TIME_NS)};
 	cleanup_error failure = ERROR_INIT;
 	if (vm_remove(p, uuid, true, &bound, &failure) < 0)
-		error_append(err, "; and removing what was made failed too, VM %s is still listed: %s", uuid,
+		error_append(err,
+			"; and removing what was made failed too, VM %s is still listed: %s", uuid,
 			error_message(&failure));
 }
 
 static int request_check(const struct instance_request *r, struct error *err)
 {
 	if (!r->token || !*r->token || strlen(r->token) > 128)
-		return error_set(err, ERROR_INVALID, "the creation token is missing or longer than 128 characters");
+		return error_set(err, ERROR_INVALID,
+			"the creation token is missing or longer than 128 characters");
 	if (!r->name || !*r->name)
 		return error_set(err, ERROR_INVALID, "the instance's name is missing");
 	if (r->user_data_len > USER_DATA_MAX)
@@ -427,8 +447,8 @@ static int request_check(const struct instance_request *r, struct error *err)
 	return 0;
 }
 
-int driver_create(struct provider *p, const struct instance_request *request, struct instance *instance,
-	const struct bound *bound, struct error *err)
+int driver_create(struct provider *p, const struct instance_request *request,
+	struct instance *instance, const struct bound *bound, struct error *err)
 {
 	char uuid[UUID_TEXT_LEN + 1];
 	*instance = (struct instance){0};

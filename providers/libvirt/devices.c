@@ -30,7 +30,10 @@ static void target_write(xmlNode *disk, const char *bus, struct letters *letters
 	bool virtio = !strcmp(bus, "virtio"), ide = !strcmp(bus, "ide");
 	unsigned *next = virtio ? &letters->vd : ide ? &letters->hd : &letters->sd;
 	xmlNode *target = xml_child(disk, "target", NULL);
-	xml_attribute_format(target, "dev", "%s%c", virtio ? "vd" : ide ? "hd" : "sd",
+	xml_attribute_format(target, "dev", "%s%c",
+		virtio ? "vd"
+		: ide  ? "hd"
+		       : "sd",
 		(char)('a' + (*next)++));
 	xml_attribute(target, "bus", bus);
 }
@@ -45,7 +48,8 @@ static xmlNode *disk_write(xmlNode *devices, const struct disk *disk, const char
 		[DISK_BLOCK] = {"block", "dev"},
 		[DISK_VOLUME] = {"volume", "volume"},
 	};
-	xmlNode *node = xml_child(devices, "disk", "type", kinds[disk->kind].type, "device", device, NULL);
+	xmlNode *node =
+		xml_child(devices, "disk", "type", kinds[disk->kind].type, "device", device, NULL);
 	xmlNode *driver = xml_child(node, "driver", "name", "qemu", "type", disk->format, NULL);
 	if (cache)
 		xml_attribute(driver, "cache", cache);
@@ -74,7 +78,10 @@ static void root_write(xmlNode *devices, const struct domain_plan *plan, struct 
 static void cidata_write(xmlNode *devices, const struct domain_plan *plan, struct letters *letters)
 {
 	static const char *const buses[] = {
-		[CIDATA_SCSI] = "scsi", [CIDATA_SATA] = "sata", [CIDATA_VIRTIO] = "virtio", [CIDATA_IDE] = "ide",
+		[CIDATA_SCSI] = "scsi",
+		[CIDATA_SATA] = "sata",
+		[CIDATA_VIRTIO] = "virtio",
+		[CIDATA_IDE] = "ide",
 	};
 	bool virtio = plan->cidata_bus == CIDATA_VIRTIO;
 	xmlNode *node = disk_write(devices, &plan->cidata, virtio ? "disk" : "cdrom", NULL, NULL,
@@ -102,8 +109,8 @@ static int disks_write(xmlNode *devices, const struct domain_plan *plan, struct 
 	if (plan->cidata_bus != CIDATA_FWCFG)
 		cidata_write(devices, plan, &letters);
 	if (plan->cidata_bus == CIDATA_SCSI || !strcmp(plan->options->root_bus, "scsi")) {
-		xmlNode *controller = xml_child(devices, "controller", "type", "scsi", "index", "0", "model",
-			"virtio-scsi", NULL);
+		xmlNode *controller = xml_child(devices, "controller", "type", "scsi", "index", "0",
+			"model", "virtio-scsi", NULL);
 		if (iommu(plan))
 			xml_child(controller, "driver", "iommu", "on", NULL);
 	}
@@ -123,7 +130,8 @@ static void nic_write(xmlNode *devices, const struct domain_plan *plan, const st
 	xmlNode *node = xml_child(devices, "interface", "type", modes[nic->mode].type, NULL);
 	xml_child(node, "mac", "address", nic->mac, NULL);
 	if (modes[nic->mode].attribute) {
-		xmlNode *source = xml_child(node, "source", modes[nic->mode].attribute, nic->source, NULL);
+		xmlNode *source =
+			xml_child(node, "source", modes[nic->mode].attribute, nic->source, NULL);
 		if (nic->mode == NET_DIRECT)
 			xml_attribute(source, "mode", "bridge");
 	}
@@ -158,13 +166,14 @@ static void console_write(xmlNode *devices, const struct domain_plan *plan)
 static void agent_channel_write(xmlNode *devices, const struct domain_plan *plan)
 {
 	if (strcmp(plan->options->ip_source, "agent") != 0 &&
-		(strcmp(plan->options->ip_source, "auto") != 0 || plan->nics[0].mode == NET_NETWORK))
+		(strcmp(plan->options->ip_source, "auto") != 0 ||
+			plan->nics[0].mode == NET_NETWORK))
 		return;
 	xmlNode *channel = xml_child(devices, "channel", "type", "unix", NULL);
 	xml_child(channel, "target", "type", "virtio", "name", "org.qemu.guest_agent.0", NULL);
 	if (iommu(plan)) {
-		xmlNode *controller = xml_child(devices, "controller", "type", "virtio-serial", "index", "0",
-			NULL);
+		xmlNode *controller = xml_child(devices, "controller", "type", "virtio-serial",
+			"index", "0", NULL);
 		xml_child(controller, "driver", "iommu", "on", NULL);
 	}
 }
@@ -192,6 +201,7 @@ int devices_write(xmlNode *domain, const struct domain_plan *plan, struct error 
 	if (plan->host->arch == ARCH_S390X)
 		xml_child(devices, "panic", "model", "s390", NULL);
 	if (plan->options->vsock)
-		xml_child(xml_child(devices, "vsock", "model", "virtio", NULL), "cid", "auto", "yes", NULL);
+		xml_child(xml_child(devices, "vsock", "model", "virtio", NULL), "cid", "auto",
+			"yes", NULL);
 	return 0;
 }

@@ -17,8 +17,11 @@ enum cidata_bus cidata_bus_choose(const struct libvirt_options *o, const struct 
 		const char *name;
 		enum cidata_bus bus;
 	} buses[] = {
-		{"scsi", CIDATA_SCSI}, {"sata", CIDATA_SATA}, {"virtio", CIDATA_VIRTIO},
-		{"ide", CIDATA_IDE}, {"fwcfg", CIDATA_FWCFG},
+		{"scsi", CIDATA_SCSI},
+		{"sata", CIDATA_SATA},
+		{"virtio", CIDATA_VIRTIO},
+		{"ide", CIDATA_IDE},
+		{"fwcfg", CIDATA_FWCFG},
 	};
 	for (size_t i = 0; i < array_size(buses); i++) {
 		if (!strcmp(o->cidata_bus, buses[i].name))
@@ -65,8 +68,9 @@ int firmware_choose(struct domain_plan *plan, struct error *err)
 	 * The default is one distribution's path, and for ordinary VMs: where the host has it not, or where that is not
 	 * what is wanted, libvirt finds what is there.
 	 */
-	if (by_default && (measured || o->secure_boot ||
-		(host->firmware_auto && host->loaders && !loader_known(host, o->firmware))))
+	if (by_default &&
+		(measured || o->secure_boot ||
+			(host->firmware_auto && host->loaders && !loader_known(host, o->firmware))))
 		return 0;
 	plan->firmware = FIRMWARE_PATH;
 	plan->firmware_path = o->firmware;
@@ -106,9 +110,10 @@ static int os_write(xmlNode *domain, const struct domain_plan *plan, struct erro
 		/* Without this line Debian's libvirt takes firmware that refuses unsigned images. */
 		xmlNode *firmware = xml_child(os, "firmware", NULL);
 		if (secure)
-			xml_child(firmware, "feature", "enabled", "yes", "name", "enrolled-keys", NULL);
-		xml_child(firmware, "feature", "enabled", secure ? "yes" : "no", "name", "secure-boot",
-			NULL);
+			xml_child(firmware, "feature", "enabled", "yes", "name", "enrolled-keys",
+				NULL);
+		xml_child(firmware, "feature", "enabled", secure ? "yes" : "no", "name",
+			"secure-boot", NULL);
 		if (secure)
 			xml_child(os, "loader", "secure", "yes", NULL);
 	} else if (plan->firmware == FIRMWARE_PATH) {
@@ -184,7 +189,8 @@ static void cpu_write(xmlNode *domain, const struct domain_plan *plan)
 static void fwcfg_write(xmlNode *domain, const struct domain_plan *plan)
 {
 	xmlNode *sysinfo = xml_child(domain, "sysinfo", "type", "fwcfg", NULL);
-	xml_child(sysinfo, "entry", "name", "opt/org.peerpod/user-data", "file", plan->cidata.source, NULL);
+	xml_child(sysinfo, "entry", "name", "opt/org.peerpod/user-data", "file",
+		plan->cidata.source, NULL);
 }
 
 static char *title_make(const struct record *record)

@@ -31,7 +31,7 @@ struct nic {
 	enum net_mode mode;
 	const char *source; /* network, bridge or device; "" for NET_USER */
 	char mac[MAC_TEXT_LEN + 1];
-	bool isolated;      /* keep it apart from other isolated ports of the bridge */
+	bool isolated; /* keep it apart from other isolated ports of the bridge */
 };
 
 enum disk_kind { DISK_FILE, DISK_BLOCK, DISK_VOLUME };
@@ -52,13 +52,13 @@ struct domain_plan {
 	const struct host *host;
 	enum domain_type type; /* host->type, or DOMAIN_QEMU when KVM turned out not to work */
 	struct identity identity;
-	struct record record;  /* strings borrowed */
+	struct record record; /* strings borrowed */
 	int64_t vcpus, memory_mib;
 
 	enum firmware firmware;
 	const char *firmware_path;
 	enum launch launch;
-	char launch_data[80];  /* base64 of the initdata digest, padded; "": none */
+	char launch_data[80]; /* base64 of the initdata digest, padded; "": none */
 
 	struct disk root;
 	enum cidata_bus cidata_bus;

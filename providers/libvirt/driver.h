@@ -32,15 +32,16 @@ struct provider {
 
 int driver_create(struct provider *p, const struct instance_request *request,
 	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_wait_addresses(struct provider *p, const char *id, size_t needed, struct instance *instance,
-	const struct bound *bound, struct error *err);
+int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
+	struct instance *instance, const struct bound *bound, struct error *err);
 int driver_find(struct provider *p, const char *token, struct instance *instance,
 	const struct bound *bound, struct error *err);
 int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
-int driver_list(struct provider *p, const char *cluster, const char *node, struct instance **instances,
-	size_t *count, const struct bound *bound, struct error *err);
+int driver_list(struct provider *p, const char *cluster, const char *node,
+	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
 int driver_check(struct provider *p, const struct bound *bound, struct error *err);
-char *driver_console_tail(struct provider *p, const char *id, size_t max, const struct bound *bound);
+char *driver_console_tail(struct provider *p, const char *id, size_t max,
+	const struct bound *bound);
 
 /*
  * One actor at a time for one VM, among all threads and processes of this machine's network namespace: held

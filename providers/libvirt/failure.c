@@ -73,16 +73,17 @@ static const struct rule {
 
 bool failure_is_loss(int code, int domain)
 {
-	return code == VIR_ERR_RPC || code == VIR_ERR_INVALID_CONN || code == VIR_ERR_GNUTLS_ERROR ||
-		((code == VIR_ERR_INTERNAL_ERROR || code == VIR_ERR_SYSTEM_ERROR) &&
-			domain == VIR_FROM_RPC);
+	return code == VIR_ERR_RPC || code == VIR_ERR_INVALID_CONN ||
+	       code == VIR_ERR_GNUTLS_ERROR ||
+	       ((code == VIR_ERR_INTERNAL_ERROR || code == VIR_ERR_SYSTEM_ERROR) &&
+		       domain == VIR_FROM_RPC);
 }
 
 static bool matches(const struct rule *rule, int code, int domain, const char *text)
 {
 	return (rule->code == ANY || rule->code == code) &&
-		(rule->domain == ANY || rule->domain == domain) &&
-		(!rule->text || strcasestr(text, rule->text));
+	       (rule->domain == ANY || rule->domain == domain) &&
+	       (!rule->text || strcasestr(text, rule->text));
 }
 
 enum error_kind failure_kind(int code, int domain, const char *text)

@@ -107,8 +107,9 @@ static int leftover_volumes(struct call *call, const char *pool_name, struct lis
 {
 	cleanup_pool pool = virStoragePoolLookupByName(call->conn, pool_name);
 	if (!pool)
-		return failure_code() == VIR_ERR_NO_STORAGE_POOL ? 0
-			: call_failed(call, err, "storage pool %s", pool_name);
+		return failure_code() == VIR_ERR_NO_STORAGE_POOL
+			       ? 0
+			       : call_failed(call, err, "storage pool %s", pool_name);
 	if (virStoragePoolIsActive(pool) != 1)
 		return 0;
 	struct leftover_volume *volumes;
@@ -121,11 +122,14 @@ static int leftover_volumes(struct call *call, const char *pool_name, struct lis
 	return result;
 }
 
-static int leftover_addresses(struct call *call, const char *name, struct listing *list, struct error *err)
+static int leftover_addresses(struct call *call, const char *name, struct listing *list,
+	struct error *err)
 {
 	cleanup_network network = virNetworkLookupByName(call->conn, name);
 	if (!network)
-		return failure_code() == VIR_ERR_NO_NETWORK ? 0 : call_failed(call, err, "network %s", name);
+		return failure_code() == VIR_ERR_NO_NETWORK
+			       ? 0
+			       : call_failed(call, err, "network %s", name);
 	cleanup(free_ptr) char *text = virNetworkGetXMLDesc(network, 0);
 	cleanup(network_facts_free) struct network_facts facts = {0};
 	if (!text)
@@ -133,8 +137,8 @@ static int leftover_addresses(struct call *call, const char *name, struct listin
 	if (network_xml_read(name, text, &facts, err) < 0)
 		return -1;
 	for (size_t i = 0; i < facts.host_count; i++) {
-		if (*facts.hosts[i].uuid &&
-			leftover_add(list, facts.hosts[i].uuid, "podvm", facts.hosts[i].created, err) < 0)
+		if (*facts.hosts[i].uuid && leftover_add(list, facts.hosts[i].uuid, "podvm",
+						    facts.hosts[i].created, err) < 0)
 			return -1;
 	}
 	return 0;
@@ -175,7 +179,7 @@ static int leftovers_keep(struct call *call, struct listing *leftovers, struct l
 static bool wanted(const struct record *record, const char *cluster, const char *node)
 {
 	return (!cluster || !*cluster || !strcmp(record->cluster, cluster)) &&
-		(!node || !*node || !strcmp(record->node, node));
+	       (!node || !*node || !strcmp(record->node, node));
 }
 
 static int domain_add(struct call *call, virDomainPtr domain, const char *cluster, const char *node,
@@ -202,8 +206,8 @@ static int domain_add(struct call *call, virDomainPtr domain, const char *cluste
 	return 0;
 }
 
-static int domains_list(struct call *call, const char *cluster, const char *node, struct listing *list,
-	struct error *err)
+static int domains_list(struct call *call, const char *cluster, const char *node,
+	struct listing *list, struct error *err)
 {
 	virDomainPtr *domains = NULL;
 	int count = virConnectListAllDomains(call->conn, &domains, 0);
@@ -219,8 +223,8 @@ static int domains_list(struct call *call, const char *cluster, const char *node
 	return result;
 }
 
-int driver_list(struct provider *p, const char *cluster, const char *node, struct instance **instances,
-	size_t *count, const struct bound *bound, struct error *err)
+int driver_list(struct provider *p, const char *cluster, const char *node,
+	struct instance **instances, size_t *count, const struct bound *bound, struct error *err)
 {
 	cleanup_call call = CALL_INIT;
 	struct listing leftovers = {0}, list = {0};
@@ -248,8 +252,9 @@ int driver_list(struct provider *p, const char *cluster, const char *node, struc
 #define LOOK_NS (150 * NS_PER_MS)
 
 /* 1: found all that were asked for; 0: not yet. */
-static int addresses_once(struct provider *p, const char *id, size_t needed, struct instance *instance,
-	struct domain_nics *nics, const struct bound *bound, struct error *err)
+static int addresses_once(struct provider *p, const char *id, size_t needed,
+	struct instance *instance, struct domain_nics *nics, const struct bound *bound,
+	struct error *err)
 {
 	cleanup_call call = CALL_INIT;
 	cleanup_domain domain = NULL;
@@ -265,7 +270,8 @@ static int addresses_once(struct provider *p, const char *id, size_t needed, str
 	if (domain_active(&call, domain, &active, err) < 0)
 		return -1;
 	if (!active)
-		return error_set(err, ERROR_INTERNAL, "VM %s stopped by itself before it had an address",
+		return error_set(err, ERROR_INTERNAL,
+			"VM %s stopped by itself before it had an address",
 			virDomainGetName(domain));
 	if (!nics->count) {
 		cleanup(free_ptr) char *xml = virDomainGetXMLDesc(domain, 0);
@@ -278,8 +284,9 @@ static int addresses_once(struct provider *p, const char *id, size_t needed, str
 				"VM %s has user networking: nothing outside of it can reach it; use LIBVIRT_NET_MODE=network",
 				id);
 		if (nics->count < needed)
-			return error_set(err, ERROR_INVALID, "VM %s has %zu NICs, %zu addresses are asked for",
-				id, nics->count, needed);
+			return error_set(err, ERROR_INVALID,
+				"VM %s has %zu NICs, %zu addresses are asked for", id, nics->count,
+				needed);
 		if (domain_record(&call, domain, &record, err) < 0 ||
 			instance_fill(instance, domain, &record, err) < 0)
 			return -1;
@@ -318,27 +325,31 @@ static void explain_exhausted(struct provider *p, const struct domain_nics *nics
 		cleanup(network_facts_free) struct network_facts facts = {0};
 		cleanup_network network = network_open(&call, nics->nic[i].network, &facts, NULL);
 		virNetworkDHCPLeasePtr *leases = NULL;
-		int count = network && facts.range_start ? virNetworkGetDHCPLeases(network, NULL, &leases, 0) : 0;
+		int count = network && facts.range_start
+				    ? virNetworkGetDHCPLeases(network, NULL, &leases, 0)
+				    : 0;
 		uint32_t size = facts.range_end - facts.range_start + 1;
 		for (int k = 0; k < count; k++)
 			virNetworkDHCPLeaseFree(leases[k]);
 		free(leases);
 		if (count > 0 && (uint32_t)count >= size) {
 			err->kind = ERROR_CAPACITY;
-			error_append(err, " (network %s: all %u addresses of its DHCP range are leased)",
+			error_append(err,
+				" (network %s: all %u addresses of its DHCP range are leased)",
 				nics->nic[i].network, size);
 		}
 	}
 }
 
-int driver_wait_addresses(struct provider *p, const char *id, size_t needed, struct instance *instance,
-	const struct bound *bound, struct error *err)
+int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
+	struct instance *instance, const struct bound *bound, struct error *err)
 {
 	cleanup(domain_nics_free) struct domain_nics nics = {0};
 	cleanup_error failure = ERROR_INIT;
 	*instance = (struct instance){0};
 	if (!uuid_valid(id))
-		return error_set(err, ERROR_INVALID, "\"%s\" is no instance id of the libvirt driver: a UUID", id);
+		return error_set(err, ERROR_INVALID,
+			"\"%s\" is no instance id of the libvirt driver: a UUID", id);
 	if (!needed || needed > NICS_MAX)
 		needed = needed ? NICS_MAX : 1;
 	for (;;) {

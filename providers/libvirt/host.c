@@ -99,7 +99,8 @@ static void type_choose(xmlDoc *doc, const struct libvirt_options *o, bool local
 		host->type_reason = host->type == DOMAIN_QEMU ? "LIBVIRT_DOMAIN_TYPE=qemu" : NULL;
 	} else if (!xml_has(doc, NULL, path)) {
 		host->type = DOMAIN_QEMU;
-		host->type_reason = "libvirt offers no KVM for it (no /dev/kvm, or another architecture)";
+		host->type_reason =
+			"libvirt offers no KVM for it (no /dev/kvm, or another architecture)";
 	} else if (local && !cpu_virtualizes("/proc/cpuinfo")) {
 		host->type = DOMAIN_QEMU;
 		host->type_reason = "the CPU shows neither vmx nor svm";
@@ -127,8 +128,9 @@ int host_capabilities_read(const char *text, const struct libvirt_options *o, bo
 			return error_set(err, ERROR_INVALID,
 				"the libvirt host has no QEMU for %s: install qemu-system-%s there",
 				arch_name(host->arch),
-				host->arch == ARCH_X86_64 ? "x86" :
-				host->arch == ARCH_AARCH64 ? "arm" : "misc");
+				host->arch == ARCH_X86_64    ? "x86"
+				: host->arch == ARCH_AARCH64 ? "arm"
+							     : "misc");
 		type_choose(doc, o, local, host);
 	}
 	host->machine = strdup(*o->machine ? o->machine : archs[host->arch].machine);
@@ -221,7 +223,8 @@ int host_read(struct call *call, const struct libvirt_options *o, const struct u
 	cleanup(free_ptr) char *domain = virConnectGetDomainCapabilities(call->conn, host->emulator,
 		arch_name(host->arch), host->machine, domain_type_name(host->type), 0);
 	if (!domain)
-		return call_failed(call, err, "read what a domain of type %s on machine %s can have",
+		return call_failed(call, err,
+			"read what a domain of type %s on machine %s can have",
 			domain_type_name(host->type), host->machine);
 	return host_domain_capabilities_read(domain, host, err);
 }

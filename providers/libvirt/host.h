@@ -19,20 +19,20 @@ enum domain_type { DOMAIN_KVM, DOMAIN_QEMU, DOMAIN_TEST };
 enum launch { LAUNCH_NONE, LAUNCH_SEV_SNP, LAUNCH_TDX, LAUNCH_S390_PV, LAUNCH_COUNT };
 
 struct host {
-	enum arch arch;            /* of the pod VMs */
+	enum arch arch; /* of the pod VMs */
 	enum domain_type type;
-	bool type_chosen;          /* by option, not by us: no falling back */
-	const char *type_reason;   /* why not KVM; NULL where it is */
-	char *machine;             /* owned */
-	char *emulator;            /* owned; NULL: libvirt's choice */
-	bool emulated_elsewhere;   /* another architecture than the host's */
+	bool type_chosen;        /* by option, not by us: no falling back */
+	const char *type_reason; /* why not KVM; NULL where it is */
+	char *machine;           /* owned */
+	char *emulator;          /* owned; NULL: libvirt's choice */
+	bool emulated_elsewhere; /* another architecture than the host's */
 	uint64_t memory_kib;
-	unsigned cpus, max_vcpus;  /* max_vcpus 0: unknown */
+	unsigned cpus, max_vcpus; /* max_vcpus 0: unknown */
 	bool qemu_user_known;
 	uint64_t qemu_uid, qemu_gid;
-	unsigned launch;           /* confidential VMs the host can start: mask */
-	bool firmware_auto;        /* <os firmware='efi'> is understood */
-	char **loaders;            /* firmware paths it knows; NULL-terminated, owned, may be NULL */
+	unsigned launch;    /* confidential VMs the host can start: mask */
+	bool firmware_auto; /* <os firmware='efi'> is understood */
+	char **loaders;     /* firmware paths it knows; NULL-terminated, owned, may be NULL */
 	uint64_t sev_cbitpos, sev_reduced_bits; /* 0: unknown */
 };
 

@@ -158,13 +158,16 @@ static uint32_t sectors_of(size_t len)
 	return (uint32_t)((len + ISO9660_SECTOR - 1) / ISO9660_SECTOR);
 }
 
-static int check(const char *label, const struct iso9660_file *files, size_t count, struct error *err)
+static int check(const char *label, const struct iso9660_file *files, size_t count,
+	struct error *err)
 {
 	if (strlen(label) > 32)
-		return error_set(err, ERROR_INVALID, "ISO label \"%s\" is longer than 32 characters", label);
+		return error_set(err, ERROR_INVALID,
+			"ISO label \"%s\" is longer than 32 characters", label);
 	if (count > ISO9660_FILES_MAX)
-		return error_set(err, ERROR_INVALID, "%zu files are more than the %d an ISO is written with",
-			count, ISO9660_FILES_MAX);
+		return error_set(err, ERROR_INVALID,
+			"%zu files are more than the %d an ISO is written with", count,
+			ISO9660_FILES_MAX);
 	for (size_t i = 0; i < count; i++) {
 		size_t len = strlen(files[i].name);
 		if (!len || len > 30 ||
@@ -173,11 +176,13 @@ static int check(const char *label, const struct iso9660_file *files, size_t cou
 				"ISO file name \"%s\": 1 to 30 of a-z, 0-9, dash, dot, underscore",
 				files[i].name);
 		if (files[i].len > FILE_MAX)
-			return error_set(err, ERROR_INVALID, "ISO file %s: %zu bytes are more than %zu",
-				files[i].name, files[i].len, FILE_MAX);
+			return error_set(err, ERROR_INVALID,
+				"ISO file %s: %zu bytes are more than %zu", files[i].name,
+				files[i].len, FILE_MAX);
 		if (i && strcmp(files[i - 1].name, files[i].name) >= 0)
-			return error_set(err, ERROR_INTERNAL, "ISO files must be sorted by name: %s, %s",
-				files[i - 1].name, files[i].name);
+			return error_set(err, ERROR_INTERNAL,
+				"ISO files must be sorted by name: %s, %s", files[i - 1].name,
+				files[i].name);
 	}
 	return 0;
 }
@@ -197,8 +202,12 @@ int iso9660_write(const char *label, const struct iso9660_file *files, size_t co
 	memset(image, 0, size);
 
 	put_descriptor(image + SECTOR_DESCRIPTOR * ISO9660_SECTOR, label, sectors);
-	memcpy(image + SECTOR_TERMINATOR * ISO9660_SECTOR, "\xff" "CD001\1", 7);
-	put_path_table(image + SECTOR_PATH_LITTLE * ISO9660_SECTOR, image + SECTOR_PATH_BIG * ISO9660_SECTOR);
+	memcpy(image + SECTOR_TERMINATOR * ISO9660_SECTOR,
+		"\xff"
+		"CD001\1",
+		7);
+	put_path_table(image + SECTOR_PATH_LITTLE * ISO9660_SECTOR,
+		image + SECTOR_PATH_BIG * ISO9660_SECTOR);
 
 	/* At most 8 records of 33 + 32 + 36 + 35 bytes: they fit into the one sector. */
 	uint8_t *record = image + SECTOR_ROOT * ISO9660_SECTOR;
@@ -208,10 +217,11 @@ int iso9660_write(const char *label, const struct iso9660_file *files, size_t co
 	for (size_t i = 0; i < count; i++) {
 		char identifier[40];
 		int len = snprintf(identifier, sizeof(identifier), "%s;1", files[i].name);
-		record += put_record(record, identifier, (size_t)len, extent, (uint32_t)files[i].len,
-			files[i].name);
+		record += put_record(record, identifier, (size_t)len, extent,
+			(uint32_t)files[i].len, files[i].name);
 		if (files[i].len)
-			memcpy(image + (size_t)extent * ISO9660_SECTOR, files[i].bytes, files[i].len);
+			memcpy(image + (size_t)extent * ISO9660_SECTOR, files[i].bytes,
+				files[i].len);
 		extent += sectors_of(files[i].len);
 	}
 	out->len += size;

@@ -68,7 +68,9 @@ int launch_choose(struct domain_plan *plan, enum instance_tee tee, const unsigne
 			"a confidential VM of kind %s is asked for, but libvirt on this host cannot start one: it needs the "
 			"hardware, the kernel's support, and libvirt %s or later",
 			launch_name(plan->launch),
-			plan->launch == LAUNCH_TDX ? "11.6" : plan->launch == LAUNCH_SEV_SNP ? "10.5" : "7.6");
+			plan->launch == LAUNCH_TDX       ? "11.6"
+			: plan->launch == LAUNCH_SEV_SNP ? "10.5"
+							 : "7.6");
 	if (plan->type != DOMAIN_KVM)
 		return error_set(err, ERROR_INVALID,
 			"a confidential VM needs KVM, but the domain type is %s (%s)",
@@ -79,8 +81,9 @@ int launch_choose(struct domain_plan *plan, enum instance_tee tee, const unsigne
 		return 0;
 	if (digest_len > size)
 		return error_set(err, ERROR_INVALID,
-			"the initdata digest has %zu bytes, %s measures %zu: use algorithm %s", digest_len,
-			launch_name(plan->launch), size, size == 32 ? "sha256" : "sha384");
+			"the initdata digest has %zu bytes, %s measures %zu: use algorithm %s",
+			digest_len, launch_name(plan->launch), size,
+			size == 32 ? "sha256" : "sha384");
 	unsigned char field[48] = {0}; /* a shorter digest is padded with zeroes */
 	memcpy(field, digest, digest_len);
 	cleanup(buf_free) struct buf text = BUF_INIT;

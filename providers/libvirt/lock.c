@@ -22,7 +22,8 @@ int vm_lock(const char *uuid, const struct bound *bound, struct error *err)
 	if (fd < 0)
 		return error_set_errno(err, errno, "lock of VM %s", uuid);
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "peerpod-libvirt-%s", uuid);
+	int len = snprintf(address.sun_path + 1, sizeof(address.sun_path) - 1, "peerpod-libvirt-%s",
+		uuid);
 	socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
 	while (bind(fd, (struct sockaddr *)&address, size) < 0) {
 		if (errno != EADDRINUSE)

@@ -13,7 +13,22 @@
 
 /* The namespace of our UUIDs: a random one, fixed for ever. */
 static const unsigned char uuid_namespace[16] = {
-	0x7b, 0x0e, 0x5d, 0x4a, 0x93, 0xc1, 0x4f, 0x2e, 0xb8, 0x16, 0x2a, 0xd7, 0x60, 0x9f, 0x35, 0xec,
+	0x7b,
+	0x0e,
+	0x5d,
+	0x4a,
+	0x93,
+	0xc1,
+	0x4f,
+	0x2e,
+	0xb8,
+	0x16,
+	0x2a,
+	0xd7,
+	0x60,
+	0x9f,
+	0x35,
+	0xec,
 };
 
 void uuid_of_token(const char *token, char uuid[UUID_TEXT_LEN + 1])
@@ -60,7 +75,8 @@ void domain_name_make(const char *wish, const char *token, unsigned attempt,
 	char name[DOMAIN_NAME_MAX + 1])
 {
 	static const size_t tail_len[NAME_ATTEMPTS] = {0, 8, 32};
-	size_t tail = strnlen(token, tail_len[attempt < NAME_ATTEMPTS ? attempt : NAME_ATTEMPTS - 1]);
+	size_t tail =
+		strnlen(token, tail_len[attempt < NAME_ATTEMPTS ? attempt : NAME_ATTEMPTS - 1]);
 	size_t room = DOMAIN_NAME_MAX - (tail ? tail + 1 : 0);
 	size_t len = 0;
 	for (; wish[len] && len < room; len++) {
@@ -72,7 +88,8 @@ void domain_name_make(const char *wish, const char *token, unsigned attempt,
 	if (!len)
 		len = (size_t)snprintf(name, DOMAIN_NAME_MAX + 1, "podvm");
 	if (tail)
-		len += (size_t)snprintf(name + len, DOMAIN_NAME_MAX + 1 - len, "-%.*s", (int)tail, token);
+		len += (size_t)snprintf(name + len, DOMAIN_NAME_MAX + 1 - len, "-%.*s", (int)tail,
+			token);
 	name[len] = '\0';
 }
 
@@ -95,7 +112,8 @@ bool volume_name_parse(const char *volume, struct identity *identity)
 	size_t len = strlen(volume);
 	for (size_t role = 0; role < VOLUME_ROLES; role++) {
 		size_t suffix = strlen(volume_suffix[role]);
-		if (len < suffix + UUID_TEXT_LEN + 2 || strcmp(volume + len - suffix, volume_suffix[role]))
+		if (len < suffix + UUID_TEXT_LEN + 2 ||
+			strcmp(volume + len - suffix, volume_suffix[role]))
 			continue;
 		size_t at = len - suffix - UUID_TEXT_LEN; /* where the UUID begins */
 		if (volume[at - 1] != '-' || at - 1 > DOMAIN_NAME_MAX)
@@ -112,7 +130,8 @@ bool volume_name_parse(const char *volume, struct identity *identity)
 void reservation_name_make(const char *uuid, unsigned nic, int64_t created,
 	char name[RESERVATION_NAME_MAX + 1])
 {
-	snprintf(name, RESERVATION_NAME_MAX + 1, "podvm%u-%s-%" PRIx64, nic % 10, uuid, (uint64_t)created);
+	snprintf(name, RESERVATION_NAME_MAX + 1, "podvm%u-%s-%" PRIx64, nic % 10, uuid,
+		(uint64_t)created);
 }
 
 bool reservation_name_parse(const char *name, char uuid[UUID_TEXT_LEN + 1], unsigned *nic,

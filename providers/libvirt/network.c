@@ -37,7 +37,8 @@ static void host_add(xmlDoc *doc, xmlNode *node, void *opaque)
 {
 	struct host_list *list = opaque;
 	struct network_facts *facts = list->facts;
-	struct dhcp_host *larger = reallocarray(facts->hosts, facts->host_count + 1, sizeof(*larger));
+	struct dhcp_host *larger =
+		reallocarray(facts->hosts, facts->host_count + 1, sizeof(*larger));
 	if (!larger) {
 		list->failed = true;
 		return;
@@ -55,7 +56,8 @@ static void host_add(xmlDoc *doc, xmlNode *node, void *opaque)
 		host->uuid[0] = '\0';
 }
 
-int network_xml_read(const char *what, const char *text, struct network_facts *facts, struct error *err)
+int network_xml_read(const char *what, const char *text, struct network_facts *facts,
+	struct error *err)
 {
 	static const char *const managed_modes[] = {"nat", "route", "open"};
 	*facts = (struct network_facts){0};
@@ -64,13 +66,14 @@ int network_xml_read(const char *what, const char *text, struct network_facts *f
 		return -1;
 	cleanup(free_ptr) char *mode = xml_text(doc, NULL, "/network/forward/@mode");
 	facts->managed = !xml_has(doc, NULL, "/network/forward") ||
-		(!mode && xml_has(doc, NULL, "/network/forward"));
+			 (!mode && xml_has(doc, NULL, "/network/forward"));
 	for (size_t i = 0; mode && i < array_size(managed_modes); i++)
 		facts->managed |= !strcmp(mode, managed_modes[i]);
 	facts->bridge = xml_text(doc, NULL, "/network/bridge/@name");
 
 	/* The first IPv4 subnet with a range: libvirt serves DHCP in one only. */
-	static const char subnet[] = "/network/ip[(not(@family) or @family='ipv4') and dhcp/range][1]";
+	static const char subnet[] =
+		"/network/ip[(not(@family) or @family='ipv4') and dhcp/range][1]";
 	char path[160];
 	snprintf(path, sizeof(path), "%s/@address", subnet);
 	cleanup(free_ptr) char *gateway = xml_text(doc, NULL, path);
@@ -118,7 +121,8 @@ virNetworkPtr network_open(struct call *call, const char *name, struct network_f
 		call_failed(call, err, "network %s", name);
 		if (err && err->kind == ERROR_GONE) {
 			err->kind = ERROR_INVALID;
-			error_append(err, " (LIBVIRT_NET; virsh net-list --all shows what there is)");
+			error_append(err,
+				" (LIBVIRT_NET; virsh net-list --all shows what there is)");
 		}
 		return NULL;
 	}
@@ -136,8 +140,8 @@ virNetworkPtr network_open(struct call *call, const char *name, struct network_f
 
 /* ---- choosing an address ------------------------------------------------------------------------------ */
 
-static bool ip_taken(const struct network_facts *facts, const struct lease *leases, size_t lease_count,
-	uint32_t ip)
+static bool ip_taken(const struct network_facts *facts, const struct lease *leases,
+	size_t lease_count, uint32_t ip)
 {
 	if (ip == facts->gateway)
 		return true;
@@ -161,8 +165,9 @@ static bool mac_reserved(const struct network_facts *facts, const char *mac)
 	return false;
 }
 
-bool address_choose(const struct network_facts *facts, const struct lease *leases, size_t lease_count,
-	const char *token, unsigned nic, unsigned attempt, char mac[MAC_TEXT_LEN + 1], uint32_t *ip)
+bool address_choose(const struct network_facts *facts, const struct lease *leases,
+	size_t lease_count, const char *token, unsigned nic, unsigned attempt,
+	char mac[MAC_TEXT_LEN + 1], uint32_t *ip)
 {
 	uint32_t size = facts->range_end - facts->range_start + 1;
 	unsigned salt = 0;
@@ -184,8 +189,9 @@ bool address_choose(const struct network_facts *facts, const struct lease *lease
 	}
 	for (size_t i = 0; i < lease_count; i++) {
 		const struct lease *lease = &leases[i];
-		if (!lease->stale || mac_reserved(facts, lease->mac) || ip_taken(facts, NULL, 0, lease->ip) ||
-			lease->ip < facts->range_start || lease->ip > facts->range_end)
+		if (!lease->stale || mac_reserved(facts, lease->mac) ||
+			ip_taken(facts, NULL, 0, lease->ip) || lease->ip < facts->range_start ||
+			lease->ip > facts->range_end)
 			continue;
 		memcpy(mac, lease->mac, MAC_TEXT_LEN + 1);
 		*ip = lease->ip;
@@ -210,7 +216,8 @@ static struct lease *leases_read(struct call *call, virNetworkPtr network, size_
 	*count = 0;
 	struct lease *leases = calloc(total > 0 ? (size_t)total : 1, sizeof(*leases));
 	for (int i = 0; i < total; i++) {
-		uint32_t ip = all[i]->type == VIR_IP_ADDR_TYPE_IPV4 ? ipv4_parse(all[i]->ipaddr) : 0;
+		uint32_t ip =
+			all[i]->type == VIR_IP_ADDR_TYPE_IPV4 ? ipv4_parse(all[i]->ipaddr) : 0;
 		char uuid[UUID_TEXT_LEN + 1];
 		unsigned nic;
 		int64_t created;
@@ -218,7 +225,8 @@ static struct lease *leases_read(struct call *call, virNetworkPtr network, size_
 			struct lease *lease = &leases[(*count)++];
 			lease->ip = ip;
 			memcpy(lease->mac, all[i]->mac, MAC_TEXT_LEN + 1);
-			lease->stale = all[i]->hostname &&
+			lease->stale =
+				all[i]->hostname &&
 				reservation_name_parse(all[i]->hostname, uuid, &nic, &created) &&
 				!domain_exists(call, uuid);
 		}
@@ -254,7 +262,8 @@ static bool reserved_before(const struct network_facts *facts, const char *uuid,
 {
 	for (size_t i = 0; i < facts->host_count; i++) {
 		const struct dhcp_host *host = &facts->hosts[i];
-		if (strcasecmp(host->uuid, uuid) != 0 || host->nic != nic || !host->ip || !*host->mac)
+		if (strcasecmp(host->uuid, uuid) != 0 || host->nic != nic || !host->ip ||
+			!*host->mac)
 			continue;
 		memcpy(mac, host->mac, MAC_TEXT_LEN + 1);
 		ipv4_text(host->ip, ip);
@@ -266,8 +275,9 @@ static bool reserved_before(const struct network_facts *facts, const char *uuid,
 /* Others reserve at the same time: each refusal is a reason to look again, not to give up. */
 #define RESERVE_ATTEMPTS 32
 
-int address_reserve(struct call *call, const char *network_name, const char *uuid, const char *token,
-	unsigned nic, char mac[MAC_TEXT_LEN + 1], char ip[IPV4_TEXT_MAX + 1], struct error *err)
+int address_reserve(struct call *call, const char *network_name, const char *uuid,
+	const char *token, unsigned nic, char mac[MAC_TEXT_LEN + 1], char ip[IPV4_TEXT_MAX + 1],
+	struct error *err)
 {
 	for (unsigned attempt = 0; attempt < RESERVE_ATTEMPTS; attempt++) {
 		cleanup(network_facts_free) struct network_facts facts = {0};
@@ -285,10 +295,11 @@ int address_reserve(struct call *call, const char *network_name, const char *uui
 		struct dhcp_host host = {.nic = nic, .created = time(NULL)};
 		if (!leases)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
-		if (!address_choose(&facts, leases, lease_count, token, nic, attempt, mac, &host.ip))
+		if (!address_choose(&facts, leases, lease_count, token, nic, attempt, mac,
+			    &host.ip))
 			return error_set(err, ERROR_CAPACITY,
-				"network %s: all %u addresses of its DHCP range are taken", network_name,
-				facts.range_end - facts.range_start + 1);
+				"network %s: all %u addresses of its DHCP range are taken",
+				network_name, facts.range_end - facts.range_start + 1);
 		memcpy(host.mac, mac, sizeof(host.mac));
 		snprintf(host.uuid, sizeof(host.uuid), "%s", uuid);
 		if (host_entry_update(network, VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, &host) == 0) {
@@ -296,18 +307,21 @@ int address_reserve(struct call *call, const char *network_name, const char *uui
 			return 0;
 		}
 		if (failure_code() != VIR_ERR_OPERATION_INVALID)
-			return call_failed(call, err, "reserve an address in network %s", network_name);
+			return call_failed(call, err, "reserve an address in network %s",
+				network_name);
 	}
 	return error_set(err, ERROR_RETRY, "network %s: no address could be reserved in %d tries",
 		network_name, RESERVE_ATTEMPTS);
 }
 
-int address_release(struct call *call, const char *network_name, const char *uuid, struct error *err)
+int address_release(struct call *call, const char *network_name, const char *uuid,
+	struct error *err)
 {
 	cleanup_network network = virNetworkLookupByName(call->conn, network_name);
 	if (!network)
-		return failure_code() == VIR_ERR_NO_NETWORK ? 0
-			: call_failed(call, err, "network %s", network_name);
+		return failure_code() == VIR_ERR_NO_NETWORK
+			       ? 0
+			       : call_failed(call, err, "network %s", network_name);
 	if (virNetworkIsActive(network) == 0)
 		return 0; /* reservations are live only: they are gone with it */
 	cleanup(network_facts_free) struct network_facts facts = {0};
@@ -316,8 +330,10 @@ int address_release(struct call *call, const char *network_name, const char *uui
 	for (size_t i = 0; i < facts.host_count; i++) {
 		if (strcasecmp(facts.hosts[i].uuid, uuid) != 0)
 			continue;
-		if (host_entry_update(network, VIR_NETWORK_UPDATE_COMMAND_DELETE, &facts.hosts[i]) < 0 &&
-			failure_code() != VIR_ERR_OPERATION_INVALID && failure_code() != VIR_ERR_NO_NETWORK)
+		if (host_entry_update(network, VIR_NETWORK_UPDATE_COMMAND_DELETE, &facts.hosts[i]) <
+				0 &&
+			failure_code() != VIR_ERR_OPERATION_INVALID &&
+			failure_code() != VIR_ERR_NO_NETWORK)
 			return call_failed(call, err, "remove the address reserved in network %s",
 				network_name);
 		fault_point("libvirt-released");

@@ -17,18 +17,18 @@
 #define IPV4_TEXT_MAX 15
 
 struct dhcp_host {
-	char mac[MAC_TEXT_LEN + 1]; /* "": none */
-	uint32_t ip;                /* host byte order, 0: none */
+	char mac[MAC_TEXT_LEN + 1];   /* "": none */
+	uint32_t ip;                  /* host byte order, 0: none */
 	char uuid[UUID_TEXT_LEN + 1]; /* whose it is, where it is ours; else "" */
 	unsigned nic;
 	int64_t created;
 };
 
 struct network_facts {
-	bool managed;            /* libvirt runs its bridge: NAT, routed, open or isolated */
-	char *bridge;            /* owned, may be NULL */
+	bool managed; /* libvirt runs its bridge: NAT, routed, open or isolated */
+	char *bridge; /* owned, may be NULL */
 	uint32_t gateway, range_start, range_end; /* IPv4, host byte order; 0: no DHCP range */
-	struct dhcp_host *hosts; /* owned */
+	struct dhcp_host *hosts;                  /* owned */
 	size_t host_count;
 };
 
@@ -58,8 +58,9 @@ struct lease {
 	uint32_t ip;
 	bool stale; /* of a pod VM that is gone */
 };
-bool address_choose(const struct network_facts *facts, const struct lease *leases, size_t lease_count,
-	const char *token, unsigned nic, unsigned attempt, char mac[MAC_TEXT_LEN + 1], uint32_t *ip);
+bool address_choose(const struct network_facts *facts, const struct lease *leases,
+	size_t lease_count, const char *token, unsigned nic, unsigned attempt,
+	char mac[MAC_TEXT_LEN + 1], uint32_t *ip);
 
 void ipv4_text(uint32_t ip, char text[IPV4_TEXT_MAX + 1]);
 

@@ -14,7 +14,8 @@ static const char *const net_modes[] = {"network", "bridge", "direct", "user", N
 static const char *const ip_sources[] = {"auto", "reserve", "lease", "agent", "neigh", NULL};
 static const char *const cidata_buses[] = {"auto", "scsi", "sata", "virtio", "ide", "fwcfg", NULL};
 static const char *const root_buses[] = {"virtio", "scsi", "sata", "ide", NULL};
-static const char *const caches[] = {"none", "writeback", "writethrough", "directsync", "unsafe", NULL};
+static const char *const caches[] = {"none", "writeback", "writethrough", "directsync", "unsafe",
+	NULL};
 static const char *const launch_kinds[] = {"", "s390-pv", "sev-snp", "tdx", NULL};
 
 #define AT(member) offsetof(struct libvirt_options, member)
@@ -22,8 +23,9 @@ static const char *const launch_kinds[] = {"", "s390-pv", "sev-snp", "tdx", NULL
 const struct option libvirt_option_table[LIBVIRT_OPTION_COUNT] = {
 	{"uri", "LIBVIRT_URI", "qemu+ssh://root@192.168.122.1/system?no_verify=1",
 		"connection URI of libvirt", AT(uri), OPTION_STRING, .required = true},
-	{"pool-name", "LIBVIRT_POOL", "default", "storage pool of the base image and of all volumes",
-		AT(pool), OPTION_STRING, .required = true},
+	{"pool-name", "LIBVIRT_POOL", "default",
+		"storage pool of the base image and of all volumes", AT(pool), OPTION_STRING,
+		.required = true},
 	{"network-name", "LIBVIRT_NET", "default",
 		"libvirt network of the pod VMs; the bridge or device in other network modes",
 		AT(network), OPTION_STRING, .required = true},
@@ -42,8 +44,8 @@ const struct option libvirt_option_table[LIBVIRT_OPTION_COUNT] = {
 	{"cpuset", "LIBVIRT_CPUSET", "", "host CPUs that the vCPUs may use, like 0-3,8", AT(cpuset),
 		OPTION_STRING},
 	{"root-disk-size", "LIBVIRT_ROOT_DISK_SIZE", "10",
-		"GiB of the root disk, 0 for 10; never below the base image's size", AT(root_disk_gib),
-		OPTION_INT, .min = 0, .max = INT64_MAX},
+		"GiB of the root disk, 0 for 10; never below the base image's size",
+		AT(root_disk_gib), OPTION_INT, .min = 0, .max = INT64_MAX},
 	{"data-dir", NULL, "/var/lib/libvirt/images", "accepted; has no effect", AT(data_dir),
 		OPTION_STRING},
 	{"disable-cvm", "DISABLECVM", "true", "no confidential VMs", AT(disable_cvm), OPTION_BOOL},
@@ -53,24 +55,24 @@ const struct option libvirt_option_table[LIBVIRT_OPTION_COUNT] = {
 		.choices = domain_types},
 	{"arch", "LIBVIRT_ARCH", "", "architecture of the pod VMs; empty: the host's", AT(arch),
 		OPTION_ENUM, .choices = archs},
-	{"machine", "LIBVIRT_MACHINE", "",
-		"machine type; empty: q35, virt or s390-ccw-virtio", AT(machine), OPTION_STRING},
+	{"machine", "LIBVIRT_MACHINE", "", "machine type; empty: q35, virt or s390-ccw-virtio",
+		AT(machine), OPTION_STRING},
 	{"instance-types", "LIBVIRT_INSTANCE_TYPES", "",
 		"sizes by name, vCPUs x MiB: small=2x2048,large=8x16384", AT(instance_types),
 		OPTION_STRING},
 	{"net-mode", "LIBVIRT_NET_MODE", "network",
 		"what network-name is: a libvirt network, a bridge, a device (direct: macvtap), or user",
 		AT(net_mode), OPTION_ENUM, .choices = net_modes},
-	{"network-ext-name", "LIBVIRT_NET_EXT", "", "the same for the second NIC, where a pod has one",
-		AT(network_ext), OPTION_STRING},
+	{"network-ext-name", "LIBVIRT_NET_EXT", "",
+		"the same for the second NIC, where a pod has one", AT(network_ext), OPTION_STRING},
 	{"ip-source", "LIBVIRT_IP_SOURCE", "auto",
 		"how an address is found: reserve, lease, agent, neigh, or auto: all that apply",
 		AT(ip_source), OPTION_ENUM, .choices = ip_sources},
 	{"cidata-bus", "LIBVIRT_CIDATA_BUS", "auto",
 		"how the user data reaches the VM: a CD-ROM on this bus, or fwcfg", AT(cidata_bus),
 		OPTION_ENUM, .choices = cidata_buses},
-	{"root-bus", "LIBVIRT_ROOT_BUS", "virtio", "bus of the root disk", AT(root_bus), OPTION_ENUM,
-		.choices = root_buses},
+	{"root-bus", "LIBVIRT_ROOT_BUS", "virtio", "bus of the root disk", AT(root_bus),
+		OPTION_ENUM, .choices = root_buses},
 	{"disk-cache", "LIBVIRT_DISK_CACHE", "none", "cache mode of the root disk", AT(disk_cache),
 		OPTION_ENUM, .choices = caches},
 	{"console-log", "LIBVIRT_CONSOLE_LOG", "on",
@@ -124,7 +126,8 @@ int cpuset_check(const char *cpuset, unsigned cpus, struct error *err)
 		if (*p++ != ',')
 			break;
 	}
-	return error_set(err, ERROR_INVALID, "cpuset \"%s\" is not of the form N[-M](,N[-M])*", cpuset);
+	return error_set(err, ERROR_INVALID, "cpuset \"%s\" is not of the form N[-M](,N[-M])*",
+		cpuset);
 }
 
 /* "2x2048", up to the end or a comma. */
@@ -189,8 +192,8 @@ static int absolute(const char *path, const char *name, struct error *err)
 {
 	if (!*path || *path == '/')
 		return 0;
-	return error_set(err, ERROR_INVALID, "%s: \"%s\" must be an absolute path on the libvirt host",
-		name, path);
+	return error_set(err, ERROR_INVALID,
+		"%s: \"%s\" must be an absolute path on the libvirt host", name, path);
 }
 
 static int policy_check(const char *policy, struct error *err)
@@ -204,7 +207,8 @@ static int policy_check(const char *policy, struct error *err)
 	/* SEV-SNP ABI, guest policy: bit 17 is reserved and must be one. */
 	if (!(value & (1u << 17)))
 		return error_set(err, ERROR_INVALID,
-			"LIBVIRT_SNP_POLICY: \"%s\" lacks bit 17 (0x20000), which must be set", policy);
+			"LIBVIRT_SNP_POLICY: \"%s\" lacks bit 17 (0x20000), which must be set",
+			policy);
 	return 0;
 }
 
@@ -226,8 +230,8 @@ int libvirt_options_check(const struct libvirt_options *o, struct error *err)
 		absolute(o->tdx_qgs, "LIBVIRT_TDX_QGS", err) < 0)
 		return -1;
 	if (!*o->kernel && (*o->initrd || *o->cmdline))
-		return error_set(err, ERROR_INVALID,
-			"%s needs LIBVIRT_KERNEL", *o->initrd ? "LIBVIRT_INITRD" : "LIBVIRT_CMDLINE");
+		return error_set(err, ERROR_INVALID, "%s needs LIBVIRT_KERNEL",
+			*o->initrd ? "LIBVIRT_INITRD" : "LIBVIRT_CMDLINE");
 	if (o->secure_boot && (*o->kernel || !strcmp(o->firmware, "bios") || !*o->firmware))
 		return error_set(err, ERROR_INVALID,
 			"LIBVIRT_SECURE_BOOT needs UEFI: not with LIBVIRT_KERNEL, and not with firmware bios");

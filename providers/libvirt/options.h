@@ -21,7 +21,8 @@ struct libvirt_options {
 	int64_t vcpus, memory_mib, root_disk_gib;
 	bool disable_cvm;
 
-	char *domain_type, *arch, *machine, *net_mode, *network_ext, *ip_source, *cidata_bus, *root_bus;
+	char *domain_type, *arch, *machine, *net_mode, *network_ext, *ip_source, *cidata_bus,
+		*root_bus;
 	char *disk_cache, *console_log, *kernel, *initrd, *cmdline, *snp_policy, *tdx_qgs;
 	char *instance_types;
 	bool secure_boot, vsock;

@@ -26,7 +26,8 @@ static void driver_close(struct provider *p)
 
 DEFINE_CLEANUP(struct provider, driver_close)
 
-static struct provider *driver_open(const void *values, const struct bound *bound, struct error *err)
+static struct provider *driver_open(const void *values, const struct bound *bound,
+	struct error *err)
 {
 	(void)bound;
 	const struct libvirt_options *options = values;
@@ -44,7 +45,8 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 		return NULL;
 	}
 	if (p->uri.unverified_ssh)
-		log_warn("LIBVIRT_URI has no_verify=1: any machine that answers in the host's place is trusted; "
+		log_warn(
+			"LIBVIRT_URI has no_verify=1: any machine that answers in the host's place is trusted; "
 			"put the host's key into known_hosts and remove it");
 	xmlInitParser();
 	p->calls = connection_new(p->uri_text, "calls");

@@ -27,10 +27,11 @@ int64_t time_parse(const char *text)
 static int value_check(const char *name, const char *value, struct error *err)
 {
 	if (strlen(value) > VALUE_MAX)
-		return error_set(err, ERROR_INVALID, "%s is longer than %d characters", name, VALUE_MAX);
+		return error_set(err, ERROR_INVALID, "%s is longer than %d characters", name,
+			VALUE_MAX);
 	if (!xml_text_valid(value))
-		return error_set(err, ERROR_INVALID,
-			"%s holds a control character or is not UTF-8", name);
+		return error_set(err, ERROR_INVALID, "%s holds a control character or is not UTF-8",
+			name);
 	return 0;
 }
 
@@ -39,9 +40,12 @@ int record_write(xmlNode *domain, const struct record *record, const char *data,
 	const struct {
 		const char *name, *value;
 	} values[] = {
-		{"cluster", record->cluster}, {"node", record->node},
-		{"namespace", record->pod_namespace}, {"pod", record->pod},
-		{"sandbox", record->sandbox}, {"token", record->token},
+		{"cluster", record->cluster},
+		{"node", record->node},
+		{"namespace", record->pod_namespace},
+		{"pod", record->pod},
+		{"sandbox", record->sandbox},
+		{"token", record->token},
 	};
 	for (size_t i = 0; i < array_size(values); i++) {
 		if (value_check(values[i].name, values[i].value, err) < 0)
@@ -78,8 +82,8 @@ static char *attribute_read(const char *what, xmlDoc *doc, xmlNode *node, const 
 {
 	cleanup(free_ptr) char *value = xml_text(doc, node, xpath);
 	if (value && strlen(value) > VALUE_MAX) {
-		error_set(err, ERROR_INVALID, "metadata of %s: %s is longer than %d characters", what,
-			xpath + 1, VALUE_MAX);
+		error_set(err, ERROR_INVALID, "metadata of %s: %s is longer than %d characters",
+			what, xpath + 1, VALUE_MAX);
 		return NULL;
 	}
 	char *copy = value ? take_ptr(value) : strdup("");
@@ -93,8 +97,8 @@ static int volumes_read(const char *what, char *list, struct record *record, str
 	char *rest = NULL;
 	for (char *name = strtok_r(list, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
 		if (record->volume_count == RECORD_VOLUMES_MAX)
-			return error_set(err, ERROR_INVALID,
-				"metadata of %s: more than %d volumes", what, RECORD_VOLUMES_MAX);
+			return error_set(err, ERROR_INVALID, "metadata of %s: more than %d volumes",
+				what, RECORD_VOLUMES_MAX);
 		char *copy = strdup(name);
 		if (!copy)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
@@ -110,9 +114,12 @@ static int fields_read(const char *what, xmlDoc *doc, xmlNode *node, struct reco
 		const char *xpath;
 		char **to;
 	} fields[] = {
-		{"@cluster", &record->cluster}, {"@node", &record->node},
-		{"@namespace", &record->pod_namespace}, {"@pod", &record->pod},
-		{"@sandbox", &record->sandbox}, {"@token", &record->token},
+		{"@cluster", &record->cluster},
+		{"@node", &record->node},
+		{"@namespace", &record->pod_namespace},
+		{"@pod", &record->pod},
+		{"@sandbox", &record->sandbox},
+		{"@token", &record->token},
 	};
 	for (size_t i = 0; i < array_size(fields); i++) {
 		*fields[i].to = attribute_read(what, doc, node, fields[i].xpath, err);
@@ -145,7 +152,8 @@ int record_read(const char *what, const char *text, struct record *record, struc
 	xmlNode *node = NULL;
 	xml_each(doc,
 		"/*[local-name()='podvm' and namespace-uri()='" RECORD_NAMESPACE "']"
-		"|/domain/metadata/*[local-name()='podvm' and namespace-uri()='" RECORD_NAMESPACE "']",
+		"|/domain/metadata/*[local-name()='podvm' and namespace-uri()='" RECORD_NAMESPACE
+		"']",
 		remember, &node);
 	/* virDomainGetMetadata strips the namespace from the element that it returns. */
 	if (!node)

@@ -18,7 +18,7 @@
 
 struct record {
 	char *cluster, *node, *pod_namespace, *pod, *sandbox, *token; /* never NULL once read */
-	int64_t created; /* Unix time */
+	int64_t created;                                              /* Unix time */
 	char *volumes[RECORD_VOLUMES_MAX]; /* names in our pool that go with the domain */
 	size_t volume_count;
 };

@@ -23,15 +23,17 @@ int domain_find(struct call *call, const char *uuid, virDomainPtr *domain, struc
 	*domain = virDomainLookupByUUIDString(call->conn, uuid);
 	if (*domain)
 		return 1;
-	return failure_code() == VIR_ERR_NO_DOMAIN ? 0 : call_failed(call, err, "look for domain %s", uuid);
+	return failure_code() == VIR_ERR_NO_DOMAIN
+		       ? 0
+		       : call_failed(call, err, "look for domain %s", uuid);
 }
 
 int domain_record(struct call *call, virDomainPtr domain, struct record *record, struct error *err)
 {
 	const char *name = virDomainGetName(domain);
 	*record = (struct record){0};
-	cleanup(free_ptr) char *text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
-		RECORD_NAMESPACE, 0);
+	cleanup(free_ptr) char *text =
+		virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, RECORD_NAMESPACE, 0);
 	if (text)
 		return record_read(name, text, record, err);
 	if (failure_code() == VIR_ERR_NO_DOMAIN_METADATA)
@@ -77,7 +79,8 @@ static int undefine(struct call *call, virDomainPtr domain, struct error *err)
 		if (code == VIR_ERR_NO_DOMAIN)
 			return 0;
 		if (code != VIR_ERR_INVALID_ARG && code != VIR_ERR_NO_SUPPORT &&
-			code != VIR_ERR_ARGUMENT_UNSUPPORTED && code != VIR_ERR_OPERATION_UNSUPPORTED)
+			code != VIR_ERR_ARGUMENT_UNSUPPORTED &&
+			code != VIR_ERR_OPERATION_UNSUPPORTED)
 			break;
 	}
 	return call_failed(call, err, "undefine domain %s", virDomainGetName(domain));
@@ -104,7 +107,8 @@ static int volumes_remove(struct call *call, virStoragePoolPtr pool, const char 
 			struct identity identity;
 			if (!volume_name_parse(record->volumes[i], &identity) ||
 				strcasecmp(identity.uuid, uuid) != 0) {
-				log_warn("volume %s is named by VM %s, but is not of it: left alone",
+				log_warn(
+					"volume %s is named by VM %s, but is not of it: left alone",
 					record->volumes[i], uuid);
 				continue;
 			}
@@ -180,7 +184,7 @@ int vm_remove(struct provider *p, const char *uuid, bool keep_console, const str
 	bool failed;
 	cleanup_pool pool = pool_if_there(&call, p->options->pool, &failed, err);
 	if (failed || (pool && virStoragePoolIsActive(pool) == 1 &&
-		volumes_remove(&call, pool, uuid, &record, err) < 0))
+			      volumes_remove(&call, pool, uuid, &record, err) < 0))
 		return -1;
 	if (addresses_remove(&call, p->options, uuid, &nics, err) < 0)
 		return -1;
@@ -198,7 +202,8 @@ int vm_remove(struct provider *p, const char *uuid, bool keep_console, const str
 int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err)
 {
 	if (!uuid_valid(id))
-		return error_set(err, ERROR_INVALID, "\"%s\" is no instance id of the libvirt driver: a UUID", id);
+		return error_set(err, ERROR_INVALID,
+			"\"%s\" is no instance id of the libvirt driver: a UUID", id);
 	cleanup(close_fd) int lock = vm_lock(id, bound, err);
 	if (lock < 0)
 		return -1;

@@ -12,7 +12,7 @@ struct uri_facts {
 	bool local;          /* libvirt runs on this machine: Unix socket, embed or test */
 	bool test;           /* libvirt's own test driver */
 	bool unverified_ssh; /* no_verify=1: any host key is taken */
-	char *socket;        /* the daemon's socket where it is local and known; owned, may be NULL */
+	char *socket; /* the daemon's socket where it is local and known; owned, may be NULL */
 };
 
 /*

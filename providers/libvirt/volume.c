@@ -22,8 +22,12 @@ static int pool_facts_read(struct call *call, virStoragePoolPtr pool, struct poo
 		bool files;
 		enum disk_kind kind;
 	} types[] = {
-		{"dir", true, DISK_FILE}, {"fs", true, DISK_FILE}, {"netfs", true, DISK_FILE},
-		{"logical", false, DISK_BLOCK}, {"disk", false, DISK_BLOCK}, {"zfs", false, DISK_BLOCK},
+		{"dir", true, DISK_FILE},
+		{"fs", true, DISK_FILE},
+		{"netfs", true, DISK_FILE},
+		{"logical", false, DISK_BLOCK},
+		{"disk", false, DISK_BLOCK},
+		{"zfs", false, DISK_BLOCK},
 	};
 	cleanup(free_ptr) char *text = virStoragePoolGetXMLDesc(pool, 0);
 	if (!text)
@@ -55,8 +59,10 @@ virStoragePoolPtr pool_open(struct call *call, const char *name, struct pool_fac
 		call_failed(call, err, "storage pool %s", name);
 		if (err && err->kind == ERROR_GONE) {
 			err->kind = ERROR_INVALID;
-			error_append(err, " (LIBVIRT_POOL; make it with: virsh pool-define-as %s dir --target "
-				"/var/lib/libvirt/images && virsh pool-start %s)", name, name);
+			error_append(err,
+				" (LIBVIRT_POOL; make it with: virsh pool-define-as %s dir --target "
+				"/var/lib/libvirt/images && virsh pool-start %s)",
+				name, name);
 		}
 		return NULL;
 	}
@@ -83,21 +89,23 @@ void pool_facts_free(struct pool_facts *facts)
 
 /* ---- reading volumes ------------------------------------------------------------------------------- */
 
-int volume_xml_read(const char *what, const char *text, char **path, char **format, uint64_t *capacity,
-	uint64_t *physical, int64_t *changed, struct error *err)
+int volume_xml_read(const char *what, const char *text, char **path, char **format,
+	uint64_t *capacity, uint64_t *physical, int64_t *changed, struct error *err)
 {
 	cleanup_xml *doc = xml_parse(what, text, err);
 	if (!doc)
 		return -1;
 	cleanup(free_ptr) char *unit = xml_text(doc, NULL, "/volume/capacity/@unit");
 	if (unit && strcmp(unit, "bytes") != 0)
-		return error_set(err, ERROR_INVALID, "%s: its capacity is told in %s, not in bytes", what, unit);
+		return error_set(err, ERROR_INVALID, "%s: its capacity is told in %s, not in bytes",
+			what, unit);
 	*capacity = *physical = 0;
 	*changed = 0;
 	xml_number(doc, NULL, "/volume/capacity", capacity);
 	xml_number(doc, NULL, "/volume/physical", physical);
 	/* "1700000000.123456789" */
-	cleanup(free_ptr) char *mtime = xml_text(doc, NULL, "substring-before(concat(/volume/target/timestamps/mtime,'.'),'.')");
+	cleanup(free_ptr) char *mtime = xml_text(doc, NULL,
+		"substring-before(concat(/volume/target/timestamps/mtime,'.'),'.')");
 	if (mtime)
 		*changed = strtoll(mtime, NULL, 10);
 	*path = xml_text(doc, NULL, "/volume/target/path");
@@ -105,7 +113,8 @@ int volume_xml_read(const char *what, const char *text, char **path, char **form
 	return 0;
 }
 
-static virStorageVolPtr volume_find_once(struct call *call, virStoragePoolPtr pool, const char *name)
+static virStorageVolPtr volume_find_once(struct call *call, virStoragePoolPtr pool,
+	const char *name)
 {
 	virStorageVolPtr volume = virStorageVolLookupByName(pool, name);
 	if (!volume && failure_code() == VIR_ERR_NO_STORAGE_VOL && *name == '/')
@@ -130,10 +139,12 @@ int base_image_find(struct call *call, virStoragePoolPtr pool, const char *name,
 	*base = (struct base_image){0};
 	cleanup_volume volume = volume_find(call, pool, name);
 	if (!volume) {
-		call_failed(call, err, "base image %s in pool %s", name, virStoragePoolGetName(pool));
+		call_failed(call, err, "base image %s in pool %s", name,
+			virStoragePoolGetName(pool));
 		if (err && err->kind == ERROR_GONE) {
 			err->kind = ERROR_INVALID;
-			error_append(err, " (LIBVIRT_VOL_NAME; upload one with virsh vol-create-as and vol-upload)");
+			error_append(err,
+				" (LIBVIRT_VOL_NAME; upload one with virsh vol-create-as and vol-upload)");
 		}
 		return -1;
 	}
@@ -141,8 +152,8 @@ int base_image_find(struct call *call, virStoragePoolPtr pool, const char *name,
 	if (!text)
 		return call_failed(call, err, "read the XML of base image %s", name);
 	int64_t changed;
-	if (volume_xml_read(name, text, &base->path, &base->format, &base->capacity, &base->physical,
-		&changed, err) < 0)
+	if (volume_xml_read(name, text, &base->path, &base->format, &base->capacity,
+		    &base->physical, &changed, err) < 0)
 		return -1;
 	virStorageVolInfo info;
 	if (virStorageVolGetInfo(volume, &info) < 0)
@@ -159,7 +170,8 @@ int base_image_find(struct call *call, virStoragePoolPtr pool, const char *name,
 	else if (len > 6 && !strcmp(name + len - 6, ".qcow2") && strcmp(base->format, "qcow2") != 0)
 		fault = "it is named .qcow2, but its content is none";
 	if (fault) {
-		error_set(err, ERROR_INVALID, "base image %s is unusable: %s; upload it again", name, fault);
+		error_set(err, ERROR_INVALID, "base image %s is unusable: %s; upload it again",
+			name, fault);
 		base_image_free(base);
 		return -1;
 	}
@@ -209,7 +221,8 @@ int qcow2_head_check(const unsigned char *head, size_t len, uint64_t physical, s
 	uint64_t end = l1 + l1_size * 8;
 	if (end < l1 || end > physical || refcounts >= physical)
 		return error_set(err, ERROR_INVALID,
-			"it is truncated: %llu bytes, but its tables go beyond", (unsigned long long)physical);
+			"it is truncated: %llu bytes, but its tables go beyond",
+			(unsigned long long)physical);
 	/* The second-level tables, where the first-level table is within what was read. */
 	for (uint64_t at = l1; at + 8 <= end && at + 8 <= len; at += 8) {
 		uint64_t l2 = big64(head + at) & UINT64_C(0x00fffffffffffe00);
@@ -291,7 +304,8 @@ static virStorageVolPtr volume_create(struct call *call, virStoragePoolPtr pool,
 		volume = volume_create_once(pool, text, copy_of);
 	}
 	if (!volume)
-		call_failed(call, err, "make volume %s in pool %s", name, virStoragePoolGetName(pool));
+		call_failed(call, err, "make volume %s in pool %s", name,
+			virStoragePoolGetName(pool));
 	return volume;
 }
 
@@ -304,7 +318,8 @@ static char *volume_xml(const char *name, uint64_t bytes, const char *format,
 		return NULL;
 	xmlDocSetRootElement(doc, volume);
 	xml_child_text(volume, "name", name);
-	xml_attribute(xml_child_format(volume, "capacity", "%llu", (unsigned long long)bytes), "unit", "bytes");
+	xml_attribute(xml_child_format(volume, "capacity", "%llu", (unsigned long long)bytes),
+		"unit", "bytes");
 	xmlNode *target = xml_child(volume, "target", NULL);
 	xml_child(target, "format", "type", format, NULL);
 	xmlNode *permissions = xml_child(target, "permissions", NULL);
@@ -406,8 +421,8 @@ int volume_disk(const struct pool_facts *facts, const char *pool, const char *na
 	return 0;
 }
 
-int data_disk_find(struct call *call, virStoragePoolPtr pool, const char *id, char **path, char **format,
-	bool *block, struct error *err)
+int data_disk_find(struct call *call, virStoragePoolPtr pool, const char *id, char **path,
+	char **format, bool *block, struct error *err)
 {
 	cleanup_volume volume = *id == '/' ? virStorageVolLookupByPath(call->conn, id)
 					   : volume_find(call, pool, id);
@@ -444,8 +459,8 @@ int data_disk_find(struct call *call, virStoragePoolPtr pool, const char *id, ch
 
 /* ---- leftovers -------------------------------------------------------------------------------------- */
 
-int volumes_list(struct call *call, virStoragePoolPtr pool, struct leftover_volume **volumes, size_t *count,
-	struct error *err)
+int volumes_list(struct call *call, virStoragePoolPtr pool, struct leftover_volume **volumes,
+	size_t *count, struct error *err)
 {
 	virStorageVolPtr *all = NULL;
 	int total = virStoragePoolListAllVolumes(pool, &all, 0);

@@ -68,8 +68,8 @@ int volume_disk(const struct pool_facts *facts, const char *pool, const char *na
 	const char *format, struct disk *disk, char **owned, struct error *err);
 
 /* A data disk by path, or by name of a volume in the pool: its path and format as new strings. */
-int data_disk_find(struct call *call, virStoragePoolPtr pool, const char *id, char **path, char **format,
-	bool *block, struct error *err);
+int data_disk_find(struct call *call, virStoragePoolPtr pool, const char *id, char **path,
+	char **format, bool *block, struct error *err);
 
 /* A volume of ours whose domain may be gone. */
 struct leftover_volume {
@@ -77,12 +77,12 @@ struct leftover_volume {
 	struct identity identity;
 	int64_t changed; /* Unix time, 0: unknown */
 };
-int volumes_list(struct call *call, virStoragePoolPtr pool, struct leftover_volume **volumes, size_t *count,
-	struct error *err);
+int volumes_list(struct call *call, virStoragePoolPtr pool, struct leftover_volume **volumes,
+	size_t *count, struct error *err);
 void volumes_free(struct leftover_volume *volumes, size_t count);
 
 /* Reads a volume's XML: for tests and the fuzzer. */
-int volume_xml_read(const char *what, const char *text, char **path, char **format, uint64_t *capacity,
-	uint64_t *physical, int64_t *changed, struct error *err);
+int volume_xml_read(const char *what, const char *text, char **path, char **format,
+	uint64_t *capacity, uint64_t *physical, int64_t *changed, struct error *err);
 
 #endif

@@ -13,7 +13,8 @@ xmlDoc *xml_parse(const char *what, const char *text, struct error *err)
 {
 	size_t len = strnlen(text, XML_TEXT_MAX + 1);
 	if (len > XML_TEXT_MAX) {
-		error_set(err, ERROR_INVALID, "the XML of %s is longer than %u bytes", what, XML_TEXT_MAX);
+		error_set(err, ERROR_INVALID, "the XML of %s is longer than %u bytes", what,
+			XML_TEXT_MAX);
 		return NULL;
 	}
 	cleanup_xml *doc = xmlReadMemory(text, (int)len, NULL, "UTF-8",

@@ -38,7 +38,8 @@ static void fuzz_volume(const char *text)
 	char *path, *format;
 	uint64_t capacity, physical;
 	int64_t changed;
-	if (volume_xml_read("fuzz", text, &path, &format, &capacity, &physical, &changed, NULL) == 0) {
+	if (volume_xml_read("fuzz", text, &path, &format, &capacity, &physical, &changed, NULL) ==
+		0) {
 		free(path);
 		free(format);
 	}
@@ -60,8 +61,9 @@ static void fuzz_network(const char *text)
 
 static void fuzz_host(const char *text)
 {
-	struct libvirt_options options = {
-		.domain_type = (char *)"auto", .arch = (char *)"", .machine = (char *)""};
+	struct libvirt_options options = {.domain_type = (char *)"auto",
+		.arch = (char *)"",
+		.machine = (char *)""};
 	struct host host;
 	host_capabilities_read(text, &options, false, &host, NULL);
 	host_free(&host);
@@ -78,7 +80,8 @@ static void fuzz_names(const char *text)
 	struct uri_facts facts;
 	if (volume_name_parse(text, &identity) && !uuid_valid(identity.uuid))
 		abort();
-	if (reservation_name_parse(text, uuid, &nic, &created) && (!uuid_valid(uuid) || created < 0))
+	if (reservation_name_parse(text, uuid, &nic, &created) &&
+		(!uuid_valid(uuid) || created < 0))
 		abort();
 	for (unsigned attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
 		domain_name_make(text, text, attempt, name);

@@ -46,15 +46,16 @@ static int64_t number(const struct arguments *a, const char *key, int64_t def)
 
 static struct bound bound_of(const struct arguments *a, int64_t seconds)
 {
-	return (struct bound){.deadline_ns = deadline_in(
-		(uint64_t)(number(a, "seconds", seconds) * (int64_t)NS_PER_S))};
+	return (struct bound){.deadline_ns = deadline_in((uint64_t)(number(a, "seconds", seconds) *
+								    (int64_t)NS_PER_S))};
 }
 
 static json_t *instance_json(const struct instance *i)
 {
-	json_t *o = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:I}", "id", i->id, "name", i->name,
-		"sandbox", i->sandbox, "node", i->node, "cluster", i->cluster, "pod", i->pod, "namespace",
-		i->pod_namespace, "token", i->token, "created", (json_int_t)i->created);
+	json_t *o = json_pack("{s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:I}", "id", i->id,
+		"name", i->name, "sandbox", i->sandbox, "node", i->node, "cluster", i->cluster,
+		"pod", i->pod, "namespace", i->pod_namespace, "token", i->token, "created",
+		(json_int_t)i->created);
 	json_t *addresses = json_array();
 	for (char **p = i->addresses; p && *p; p++)
 		json_array_append_new(addresses, json_string(*p));
@@ -85,7 +86,8 @@ static int volumes_parse(const char *text, char **copy, struct instance_volume *
 	*count = 0;
 	*copy = strdup(text);
 	char *rest = NULL;
-	for (char *one = strtok_r(*copy, ",", &rest); one && *count < max; one = strtok_r(NULL, ",", &rest)) {
+	for (char *one = strtok_r(*copy, ",", &rest); one && *count < max;
+		one = strtok_r(NULL, ",", &rest)) {
 		char *serial = strrchr(one, ':');
 		if (serial)
 			*serial++ = '\0';
@@ -96,8 +98,10 @@ static int volumes_parse(const char *text, char **copy, struct instance_volume *
 
 static enum instance_tee tee_parse(const char *text)
 {
-	return !strcmp(text, "none") ? TEE_NONE : !strcmp(text, "snp") ? TEE_SNP
-		: !strcmp(text, "tdx") ? TEE_TDX : TEE_DEFAULT;
+	return !strcmp(text, "none")  ? TEE_NONE
+	       : !strcmp(text, "snp") ? TEE_SNP
+	       : !strcmp(text, "tdx") ? TEE_TDX
+				      : TEE_DEFAULT;
 }
 
 static int do_create(const struct provider_table *t, struct provider *p, const struct arguments *a,
@@ -114,7 +118,8 @@ static int do_create(const struct provider_table *t, struct provider *p, const s
 		return -1;
 	if (*digest_text && base64_decode(digest_text, strlen(digest_text), 64, &digest, err) < 0)
 		return error_prefix(err, "digest");
-	volumes_parse(argument(a, "volumes", ""), &volume_text, volumes, array_size(volumes), &volume_count);
+	volumes_parse(argument(a, "volumes", ""), &volume_text, volumes, array_size(volumes),
+		&volume_count);
 	const char *token = argument(a, "token", "");
 	struct instance_request request = {
 		.owner = {argument(a, "cluster", "test"), argument(a, "node", "node"),
@@ -157,8 +162,8 @@ static int do_wait(const struct provider_table *t, struct provider *p, const str
 {
 	struct bound bound = bound_of(a, 60);
 	struct instance instance = {0};
-	if (t->wait_addresses(p, argument(a, "id", ""), (size_t)number(a, "needed", 1), &instance, &bound,
-		err) < 0)
+	if (t->wait_addresses(p, argument(a, "id", ""), (size_t)number(a, "needed", 1), &instance,
+		    &bound, err) < 0)
 		return -1;
 	return print_instance(&instance);
 }
@@ -169,8 +174,8 @@ static int do_list(const struct provider_table *t, struct provider *p, const str
 	struct bound bound = bound_of(a, 30);
 	struct instance *instances = NULL;
 	size_t count = 0;
-	if (t->list(p, argument(a, "cluster", ""), argument(a, "node", ""), &instances, &count, &bound,
-		err) < 0)
+	if (t->list(p, argument(a, "cluster", ""), argument(a, "node", ""), &instances, &count,
+		    &bound, err) < 0)
 		return -1;
 	json_t *all = json_array();
 	for (size_t i = 0; i < count; i++)
@@ -184,7 +189,7 @@ static int do_delete(const struct provider_table *t, struct provider *p, const s
 	struct error *err)
 {
 	struct bound bound = bound_of(a, 60);
-	if (t->delete(p, argument(a, "id", ""), &bound, err) < 0)
+	if (t->delete (p, argument(a, "id", ""), &bound, err) < 0)
 		return -1;
 	print(json_object());
 	return 0;
@@ -206,7 +211,8 @@ static int do_console(const struct provider_table *t, struct provider *p, const 
 	struct bound bound = bound_of(a, 10);
 	if (!t->console_tail)
 		return error_set(err, ERROR_UNSUPPORTED, "this driver keeps no console");
-	char *tail = t->console_tail(p, argument(a, "id", ""), (size_t)number(a, "max", 4096), &bound);
+	char *tail =
+		t->console_tail(p, argument(a, "id", ""), (size_t)number(a, "max", 4096), &bound);
 	json_t *value = json_object();
 	json_object_set_new(value, "tail", json_string(tail ? tail : ""));
 	free(tail);
@@ -214,8 +220,8 @@ static int do_console(const struct provider_table *t, struct provider *p, const 
 	return 0;
 }
 
-static int do_expected(const struct provider_table *t, struct provider *p, const struct arguments *a,
-	struct error *err)
+static int do_expected(const struct provider_table *t, struct provider *p,
+	const struct arguments *a, struct error *err)
 {
 	(void)err;
 	char *id = t->expected_id(p, argument(a, "token", ""));
@@ -244,15 +250,16 @@ static void *worker_run(void *opaque)
 }
 
 /* N verbs on threads of one process: %d in a word becomes the number of the worker. */
-static int do_parallel(const struct provider_table *t, struct provider *p, const struct arguments *a,
-	struct error *err)
+static int do_parallel(const struct provider_table *t, struct provider *p,
+	const struct arguments *a, struct error *err)
 {
 	enum { MAX_WORKERS = 128, MAX_WORDS = 32 };
 	struct worker workers[MAX_WORKERS] = {0};
 	char *end = NULL;
 	long n = a->count > 1 ? strtol(a->words[0], &end, 10) : 0;
 	if (n < 1 || n > MAX_WORKERS || a->count - 1 > MAX_WORDS)
-		return error_set(err, ERROR_INVALID, "parallel N VERB [arguments], N from 1 to %d", MAX_WORKERS);
+		return error_set(err, ERROR_INVALID, "parallel N VERB [arguments], N from 1 to %d",
+			MAX_WORKERS);
 	for (long i = 0; i < n; i++) {
 		workers[i] = (struct worker){.table = t, .provider = p, .count = a->count - 1};
 		workers[i].words = calloc((size_t)a->count, sizeof(char *));
@@ -260,8 +267,8 @@ static int do_parallel(const struct provider_table *t, struct provider *p, const
 			const char *mark = strstr(a->words[k], "%d");
 			if (!mark)
 				workers[i].words[k - 1] = strdup(a->words[k]);
-			else if (asprintf(&workers[i].words[k - 1], "%.*s%ld%s", (int)(mark - a->words[k]),
-				a->words[k], i, mark + 2) < 0)
+			else if (asprintf(&workers[i].words[k - 1], "%.*s%ld%s",
+					 (int)(mark - a->words[k]), a->words[k], i, mark + 2) < 0)
 				abort();
 		}
 		if (pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]))
@@ -289,7 +296,8 @@ static int do_serve(const struct provider_table *t, struct provider *p, const st
 	while (getline(&line, &room, stdin) > 0) {
 		char *words[64], *rest = NULL;
 		int count = 0;
-		for (char *word = strtok_r(line, " \n", &rest); word && count < 64; word = strtok_r(NULL, " \n", &rest))
+		for (char *word = strtok_r(line, " \n", &rest); word && count < 64;
+			word = strtok_r(NULL, " \n", &rest))
 			words[count++] = word;
 		if (count)
 			verb_run(t, p, count, words);
@@ -303,8 +311,10 @@ static const struct verb {
 	int (*run)(const struct provider_table *t, struct provider *p, const struct arguments *a,
 		struct error *err);
 } verbs[] = {
-	{"create", "token= [name= cluster= node= namespace= pod= sandbox= user-data=FILE vcpus= memory= type= image= "
-		"tee=none|snp|tdx digest=BASE64 volumes=ID:SERIAL,... second-nic=1 seconds=120]", do_create},
+	{"create",
+		"token= [name= cluster= node= namespace= pod= sandbox= user-data=FILE vcpus= memory= type= image= "
+		"tee=none|snp|tdx digest=BASE64 volumes=ID:SERIAL,... second-nic=1 seconds=120]",
+		do_create},
 	{"find", "token= [seconds=30]", do_find},
 	{"wait", "id= [needed=1 seconds=60]", do_wait},
 	{"list", "[cluster= node= seconds=30]", do_list},
@@ -362,7 +372,8 @@ static int run(const char *folder, const char *name, int option_count, char **op
 		if (option_count == 1 && !strcmp(options[0], "-markdown")) {
 			options_markdown(&set, 1, stdout);
 			status = 0;
-		} else if (options_parse(&set, 1, option_count, options, NULL, &help, &err) == 0 && help) {
+		} else if (options_parse(&set, 1, option_count, options, NULL, &help, &err) == 0 &&
+			   help) {
 			options_help(&set, 1, stdout);
 			options_free(&set, 1);
 			status = 0;
@@ -393,7 +404,8 @@ int main(int argc, char **argv)
 	if (argc < 3 || (dashes + 1 >= argc && !help))
 		return usage();
 	log_init("provider-tool", getenv("LOG_DEBUG") ? LOG_DEBUG : LOG_INFO, LOG_TEXT);
-	if (!realpath(argv[1], path) || strlen(path) < 4 || strcmp(path + strlen(path) - 3, ".so") != 0) {
+	if (!realpath(argv[1], path) || strlen(path) < 4 ||
+		strcmp(path + strlen(path) - 3, ".so") != 0) {
 		fprintf(stderr, "provider-tool: %s is no driver\n", argv[1]);
 		return 2;
 	}

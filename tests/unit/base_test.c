@@ -56,8 +56,9 @@ static void test_base64_round_trip_and_refusals(void **state)
 	for (size_t i = 0; i < array_size(cases); i++) {
 		cleanup(buf_free) struct buf out = BUF_INIT;
 		cleanup_error err = ERROR_INIT;
-		assert_int_equal(
-			base64_decode(cases[i].text, strlen(cases[i].text), 10, &out, &err), -1);
+		assert_int_equal(base64_decode(cases[i].text, strlen(cases[i].text), 10, &out,
+					 &err),
+			-1);
 		assert_string_equal(error_message(&err), cases[i].message);
 	}
 }
@@ -115,11 +116,13 @@ static void test_json_readers_say_what_is_wrong_where(void **state)
 	json_t *object = json_parse("apf.json", text, strlen(text), 1000, false, &err);
 	assert_non_null(object);
 	int64_t n = 3;
-	assert_int_equal(json_read_int(object, "apf.json", "mtu", JSON_OPTIONAL, 0, 9, &n, &err), -1);
+	assert_int_equal(json_read_int(object, "apf.json", "mtu", JSON_OPTIONAL, 0, 9, &n, &err),
+		-1);
 	assert_string_equal(error_message(&err), "apf.json: \"mtu\" must be an integer");
 	assert_int_equal(json_read_int(object, "apf.json", "n", JSON_OPTIONAL, 0, 4, &n, &err), -1);
 	assert_string_equal(error_message(&err), "apf.json: \"n\" is 5, not between 0 and 4");
-	assert_int_equal(json_read_int(object, "apf.json", "none", JSON_OPTIONAL, 0, 4, &n, &err), 0);
+	assert_int_equal(json_read_int(object, "apf.json", "none", JSON_OPTIONAL, 0, 4, &n, &err),
+		0);
 	assert_int_equal(n, 3);
 	assert_int_equal(json_read_int(object, "apf.json", "x", JSON_REQUIRED, 0, 4, &n, &err), -1);
 	assert_string_equal(error_message(&err), "apf.json: \"x\" is missing");

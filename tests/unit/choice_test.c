@@ -21,14 +21,16 @@ static const struct offering upstream_example[] = {
 	{"c5.2xlarge", "c5", "a", false, 8, 16384, 0, 0, 4, 27, 340000},
 	{"r5.xlarge", "r5", "a", false, 4, 32768, 0, 0, 4, 27, 252000},
 };
-static const char *const example_types[] = {
-	"t3.large", "r5.large", "m5.xlarge", "c5.2xlarge", "r5.xlarge", NULL};
+static const char *const example_types[] = {"t3.large", "r5.large", "m5.xlarge", "c5.2xlarge",
+	"r5.xlarge", NULL};
 
 static void test_upstream_example_gives_c5_2xlarge(void **state)
 {
 	(void)state;
-	struct choice_request request = {
-		.vcpus = 8, .memory_mib = 16384, .allowed = example_types, .default_type = "t3.large"};
+	struct choice_request request = {.vcpus = 8,
+		.memory_mib = 16384,
+		.allowed = example_types,
+		.default_type = "t3.large"};
 	struct choice choice;
 	cleanup_error err = ERROR_INIT;
 	assert_int_equal(choice_rank(upstream_example, 5, &request, NULL, &choice, &err), 0);
@@ -60,7 +62,8 @@ static void test_each_rule_gives_its_reason(void **state)
 		{{.type = "big", .vcpus = 99, .memory_mib = 1, .allowed = all}, NULL},
 		{{.default_type = "big"}, NULL},
 		{{.type = "huge", .allowed = all}, "type huge was asked for"},
-		{{.vcpus = 1, .memory_mib = 1, .allowed = other}, "not in the list of allowed types"},
+		{{.vcpus = 1, .memory_mib = 1, .allowed = other},
+			"not in the list of allowed types"},
 		{{.vcpus = 1, .memory_mib = 1, .default_type = "small"},
 			"only the default type is allowed"},
 		{{.vcpus = 9, .memory_mib = 1, .allowed = all}, "8 vCPU, 9 needed"},
@@ -151,8 +154,7 @@ static void test_10000_requests_agree_with_the_oracle(void **state)
 	}
 	int found = 0;
 	for (int n = 0; n < 10000; n++) {
-		struct choice_request r = {
-			.vcpus = 1 + next_random(&seed) % 80,
+		struct choice_request r = {.vcpus = 1 + next_random(&seed) % 80,
 			.memory_mib = 512 + next_random(&seed) % 150000,
 			.gpus = next_random(&seed) % 8 == 0 ? 1 + next_random(&seed) % 4 : 0,
 			.tees = next_random(&seed) % 3,

@@ -82,22 +82,28 @@ static void nothing(int fd)
 
 static void redirect(int fd)
 {
-	send_text(fd, "HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n");
+	send_text(fd,
+		"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n");
 }
 
 static void busy(int fd)
 {
 	send_text(fd, "HTTP/1.1 503 Service Unavailable\r\nretry-after:  7 \r\n"
-		"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nno");
+		      "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nno");
 }
 
 static const struct {
 	const char *path;
 	void (*answer)(int fd);
 } answers[] = {
-	{"GET /drip ", drip}, {"GET /flood ", flood}, {"GET /headers ", header_flood},
-	{"GET /hang ", hang}, {"GET /cut ", cut}, {"GET /nothing ", nothing},
-	{"GET /redirect ", redirect}, {"GET /busy ", busy},
+	{"GET /drip ", drip},
+	{"GET /flood ", flood},
+	{"GET /headers ", header_flood},
+	{"GET /hang ", hang},
+	{"GET /cut ", cut},
+	{"GET /nothing ", nothing},
+	{"GET /redirect ", redirect},
+	{"GET /busy ", busy},
 };
 
 static void *serve_one(void *opaque)
@@ -178,8 +184,11 @@ static int get(struct http_client *client, const struct server *server, const ch
 {
 	char url[200];
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", server->port, path);
-	const struct http_request request = {
-		.method = "GET", .url = url, .body_max = max, .headers_max = max, .direct = true};
+	const struct http_request request = {.method = "GET",
+		.url = url,
+		.body_max = max,
+		.headers_max = max,
+		.direct = true};
 	return http_call(client, &request, response, bound, err);
 }
 
@@ -211,8 +220,12 @@ static void test_body_and_headers_are_sent(void **state)
 	char url[200];
 	snprintf(url, sizeof(url), "http://127.0.0.1:%u/x", server->port);
 	const char *const headers[] = {"X-One: 1", "Content-Type: text/plain", NULL};
-	const struct http_request request = {.method = "PUT", .url = url, .headers = headers,
-		.body = "", .body_len = 0, .direct = true};
+	const struct http_request request = {.method = "PUT",
+		.url = url,
+		.headers = headers,
+		.body = "",
+		.body_len = 0,
+		.direct = true};
 	cleanup_response response = {0};
 	assert_int_equal(http_call(client, &request, &response, &bound, &err), 0);
 	assert_non_null(strstr(buf_text(&response.body), "PUT /x HTTP/1.1"));
@@ -247,9 +260,11 @@ static void test_failures_are_told_apart(void **state)
 		struct bound bound = {.deadline_ns = deadline_in(300 * NS_PER_MS)};
 		if (cases[i].kind != ERROR_TIMEOUT)
 			bound = (struct bound){.deadline_ns = deadline_in(20 * NS_PER_S)};
-		assert_int_equal(get(client, server, cases[i].path, 5000, &bound, &response, &err), -1);
+		assert_int_equal(get(client, server, cases[i].path, 5000, &bound, &response, &err),
+			-1);
 		if (err.kind != cases[i].kind || !strstr(error_message(&err), cases[i].text))
-			fail_msg("%s: %s: %s", cases[i].path, error_kind_name(err.kind), error_message(&err));
+			fail_msg("%s: %s: %s", cases[i].path, error_kind_name(err.kind),
+				error_message(&err));
 		assert_int_equal(response.body.len, 0);
 		/* The client is of use afterwards. */
 		struct bound more = {.deadline_ns = deadline_in(10 * NS_PER_S)};
@@ -264,8 +279,9 @@ static void test_nobody_listens(void **state)
 	cleanup_client *client = http_client_new(NULL, &err);
 	cleanup_response response = {0};
 	struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S)};
-	struct http_request request = {
-		.method = "GET", .url = "http://u:secret@127.0.0.1:1/p?token=secret", .direct = true};
+	struct http_request request = {.method = "GET",
+		.url = "http://u:secret@127.0.0.1:1/p?token=secret",
+		.direct = true};
 	assert_int_equal(http_call(client, &request, &response, &bound, &err), -1);
 	assert_int_equal(err.kind, ERROR_RETRY);
 	assert_null(strstr(error_message(&err), "secret"));
@@ -303,8 +319,10 @@ static void test_retry_after_and_date_are_read(void **state)
 		{"Retry-After: soon\r\n", 0},
 		{"Retry-After: -5\r\n", 0},
 		{"Retry-After: 99999999999999999999\r\n", 3600},
-		{"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:47 GMT\r\n", 10},
-		{"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:07 GMT\r\n", 0},
+		{"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:47 GMT\r\n",
+			10},
+		{"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 08:49:07 GMT\r\n",
+			0},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		cleanup_response made = {0};
@@ -312,7 +330,6 @@ static void test_retry_after_and_date_are_read(void **state)
 		assert_int_equal(http_response_retry_after_ns(&made), cases[i].seconds * NS_PER_S);
 	}
 }
-
 
 static void *cancel_soon(void *opaque)
 {

@@ -108,19 +108,22 @@ static const struct bound *soon(void)
 
 static int set_up(void **state)
 {
-	static const char *const flags[] = {"-uri", "test:///default", "-pool-name", "default-pool", "-vol-name",
-		"base.qcow2", "-memory", "64", "-root-disk-size", "1"};
+	static const char *const flags[] = {"-uri", "test:///default", "-pool-name", "default-pool",
+		"-vol-name", "base.qcow2", "-memory", "64", "-root-disk-size", "1"};
 	struct world *w = calloc(1, sizeof(*w));
 	cleanup_error err = ERROR_INIT;
 	bool help;
-	w->set = (struct option_set){"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT, &w->options};
-	if (options_parse(&w->set, 1, array_size(flags), (char *const *)flags, no_environment, &help, &err) < 0)
+	w->set = (struct option_set){"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT,
+		&w->options};
+	if (options_parse(&w->set, 1, array_size(flags), (char *const *)flags, no_environment,
+		    &help, &err) < 0)
 		fail_msg("%s", error_message(&err));
 	w->conn = virConnectOpen("test:///default");
 	virStoragePoolPtr pool = virStoragePoolLookupByName(w->conn, "default-pool");
 	virStorageVolPtr base = virStorageVolCreateXML(pool,
 		"<volume><name>base.qcow2</name><capacity>1048576</capacity><allocation>1048576</allocation>"
-		"<target><format type='qcow2'/></target></volume>", 0);
+		"<target><format type='qcow2'/></target></volume>",
+		0);
 	assert_non_null(base);
 	virStorageVolFree(base);
 	virStoragePoolFree(pool);
@@ -152,8 +155,13 @@ static int make(struct world *w, const char *token, struct instance *instance, s
 {
 	static const char user_data[5000] = "#cloud-config\n";
 	struct instance_request request = {
-		.owner = {"c1", "n1", "default", "web", "sandbox-1"}, .token = token, .name = "podvm-web-01234567",
-		.user_data = user_data, .user_data_len = sizeof(user_data), .instance_type = "", .image = "",
+		.owner = {"c1", "n1", "default", "web", "sandbox-1"},
+		.token = token,
+		.name = "podvm-web-01234567",
+		.user_data = user_data,
+		.user_data_len = sizeof(user_data),
+		.instance_type = "",
+		.image = "",
 	};
 	return peerpod_provider.create(w->provider, &request, instance, soon(), err);
 }
@@ -205,12 +213,15 @@ static void test_list_knows_ours_only(void **state)
 	assert_int_equal(make(w, "token-1", &one, &err), 0);
 	/* The in-memory host has a domain of its own, "test". */
 	assert_true(virConnectNumOfDomains(w->conn) >= 2);
-	assert_int_equal(peerpod_provider.list(w->provider, "", "", &list, &count, soon(), &err), 0);
+	assert_int_equal(peerpod_provider.list(w->provider, "", "", &list, &count, soon(), &err),
+		0);
 	assert_int_equal(count, 1);
 	assert_string_equal(list[0].pod, "web");
 	assert_true(list[0].created > 1700000000);
 	instances_free(list, count);
-	assert_int_equal(peerpod_provider.list(w->provider, "c1", "other", &list, &count, soon(), &err), 0);
+	assert_int_equal(peerpod_provider.list(w->provider, "c1", "other", &list, &count, soon(),
+				 &err),
+		0);
 	assert_int_equal(count, 0);
 	instances_free(list, count);
 
@@ -250,9 +261,14 @@ static void test_a_cancelled_create_leaves_nothing(void **state)
 	cleanup(cancel_unref_ptr) struct cancel *cancel = cancel_new();
 	struct bound bound = {.deadline_ns = deadline_in(20 * NS_PER_S), .cancel = cancel};
 	cancel_fire(cancel);
-	struct instance_request request = {.owner = {"c1", "n1", "default", "web", "s"}, .token = "token-1",
-		.name = "podvm-web", .user_data = "", .instance_type = "", .image = ""};
-	assert_int_equal(peerpod_provider.create(w->provider, &request, &instance, &bound, &err), -1);
+	struct instance_request request = {.owner = {"c1", "n1", "default", "web", "s"},
+		.token = "token-1",
+		.name = "podvm-web",
+		.user_data = "",
+		.instance_type = "",
+		.image = ""};
+	assert_int_equal(peerpod_provider.create(w->provider, &request, &instance, &bound, &err),
+		-1);
 	assert_int_equal(err.kind, ERROR_CANCELED);
 	assert_int_equal(volume_count(w), 1);
 }
@@ -281,7 +297,8 @@ static void test_many_threads_at_once(void **state)
 	struct racer racers[8] = {0};
 	for (size_t i = 0; i < array_size(racers); i++) {
 		racers[i].world = w;
-		snprintf(racers[i].token, sizeof(racers[i].token), "token-%zu", i / 2); /* pairs meet */
+		snprintf(racers[i].token, sizeof(racers[i].token), "token-%zu",
+			i / 2); /* pairs meet */
 		assert_int_equal(pthread_create(&racers[i].thread, NULL, race, &racers[i]), 0);
 	}
 	for (size_t i = 0; i < array_size(racers); i++) {
@@ -292,7 +309,9 @@ static void test_many_threads_at_once(void **state)
 		assert_string_equal(racers[i].instance.id, racers[i + 1].instance.id);
 	assert_int_equal(volume_count(w), 1 + 4 * 2);
 	for (size_t i = 0; i < array_size(racers); i++) {
-		assert_int_equal(peerpod_provider.delete(w->provider, racers[i].instance.id, soon(), NULL), 0);
+		assert_int_equal(peerpod_provider.delete(w->provider, racers[i].instance.id, soon(),
+					 NULL),
+			0);
 		instance_free(&racers[i].instance);
 	}
 	assert_int_equal(volume_count(w), 1);
@@ -304,8 +323,11 @@ static void test_ids_that_are_none_are_refused(void **state)
 	cleanup_error err = ERROR_INIT;
 	struct instance instance = {0};
 	assert_int_equal(peerpod_provider.delete(w->provider, "i-0123", soon(), &err), -1);
-	assert_string_equal(err.message, "\"i-0123\" is no instance id of the libvirt driver: a UUID");
-	assert_int_equal(peerpod_provider.wait_addresses(w->provider, "", 1, &instance, soon(), &err), -1);
+	assert_string_equal(err.message,
+		"\"i-0123\" is no instance id of the libvirt driver: a UUID");
+	assert_int_equal(peerpod_provider.wait_addresses(w->provider, "", 1, &instance, soon(),
+				 &err),
+		-1);
 	assert_int_equal(err.kind, ERROR_INVALID);
 	char *tail = peerpod_provider.console_tail(w->provider, "../../etc/passwd", 100, soon());
 	assert_string_equal(tail, "");

@@ -100,11 +100,14 @@ static void test_volume_and_reservation_names_tell_the_uuid(void **state)
 		free(name);
 	}
 	static const char *const foreign[] = {
-		"podvm-base.qcow2", "podvm-web-01234567-root.qcow2", "-root.qcow2",
+		"podvm-base.qcow2",
+		"podvm-web-01234567-root.qcow2",
+		"-root.qcow2",
 		"-22c3a34a-acda-5b57-b243-3212b9e99e9b-root.qcow2",
 		"x-22c3a34a-acda-5b57-b243-3212b9e99e9z-root.qcow2",
 		"x-22c3a34a-acda-5b57-b243-3212b9e99e9b-root.qcow",
-		"x22c3a34a-acda-5b57-b243-3212b9e99e9b-root.qcow2", "",
+		"x22c3a34a-acda-5b57-b243-3212b9e99e9b-root.qcow2",
+		"",
 	};
 	for (size_t i = 0; i < array_size(foreign); i++)
 		assert_false(volume_name_parse(foreign[i], &read));
@@ -119,9 +122,12 @@ static void test_volume_and_reservation_names_tell_the_uuid(void **state)
 	assert_int_equal(nic, 1);
 	assert_int_equal(created, 1795317116);
 	assert_false(reservation_name_parse("printer", uuid, &nic, &created));
-	assert_false(reservation_name_parse("podvm1-22c3a34a-acda-5b57-b243-3212b9e99e9b-", uuid, &nic, &created));
-	assert_false(reservation_name_parse("podvm1-22c3a34a-acda-5b57-b243-3212b9e99e9b-xyz", uuid, &nic, &created));
-	assert_false(reservation_name_parse("podvmx-22c3a34a-acda-5b57-b243-3212b9e99e9b-1", uuid, &nic, &created));
+	assert_false(reservation_name_parse("podvm1-22c3a34a-acda-5b57-b243-3212b9e99e9b-", uuid,
+		&nic, &created));
+	assert_false(reservation_name_parse("podvm1-22c3a34a-acda-5b57-b243-3212b9e99e9b-xyz", uuid,
+		&nic, &created));
+	assert_false(reservation_name_parse("podvmx-22c3a34a-acda-5b57-b243-3212b9e99e9b-1", uuid,
+		&nic, &created));
 }
 
 /* ---- options ------------------------------------------------------------------------------------- */
@@ -134,13 +140,16 @@ static void test_cpuset(void **state)
 		unsigned cpus;
 		const char *message; /* NULL: accepted */
 	} rows[] = {
-		{"0", 0, NULL}, {"0-3,8", 0, NULL}, {"1,3,5-7", 8, NULL},
+		{"0", 0, NULL},
+		{"0-3,8", 0, NULL},
+		{"1,3,5-7", 8, NULL},
 		{"", 0, "cpuset \"\" is not of the form N[-M](,N[-M])*"},
 		{"0-", 0, "cpuset \"0-\" is not of the form N[-M](,N[-M])*"},
 		{"0,", 0, "cpuset \"0,\" is not of the form N[-M](,N[-M])*"},
 		{"^1", 0, "cpuset \"^1\" is not of the form N[-M](,N[-M])*"},
 		{"0-3,^2", 0, "cpuset \"0-3,^2\" is not of the form N[-M](,N[-M])*"},
-		{"99999999999999999999", 0, "cpuset \"99999999999999999999\" is not of the form N[-M](,N[-M])*"},
+		{"99999999999999999999", 0,
+			"cpuset \"99999999999999999999\" is not of the form N[-M](,N[-M])*"},
 		{"3-1", 0, "cpuset \"3-1\": the range 3-1 runs backwards"},
 		{"0-2", 2, "cpuset \"0-2\": the host has CPUs 0-1 only"},
 	};
@@ -162,7 +171,8 @@ static void test_capacity_does_not_overflow(void **state)
 	assert_int_equal(bytes, UINT64_C(10737418240));
 	assert_int_equal(capacity_bytes((INT64_C(1) << 33) - 1, &bytes, &err), 0);
 	assert_int_equal(capacity_bytes(INT64_C(1) << 33, &bytes, &err), -1);
-	assert_string_equal(err.message, "a root disk of 8589934592 GiB is more than can be counted");
+	assert_string_equal(err.message,
+		"a root disk of 8589934592 GiB is more than can be counted");
 	assert_int_equal(capacity_bytes(-1, &bytes, NULL), -1);
 	assert_int_equal(capacity_bytes(INT64_MAX, &bytes, NULL), -1);
 }
@@ -223,16 +233,20 @@ static void test_options_that_do_not_fit(void **state)
 		{"-firmware", "", NULL},
 		{"-firmware", "bios", NULL},
 		{"-console-log", "/srv/console", NULL},
-		{"-cpuset", "0-", "LIBVIRT_CPUSET: cpuset \"0-\" is not of the form N[-M](,N[-M])*"},
+		{"-cpuset", "0-",
+			"LIBVIRT_CPUSET: cpuset \"0-\" is not of the form N[-M](,N[-M])*"},
 		{"-firmware", "OVMF.fd",
 			"LIBVIRT_EFI_FIRMWARE (auto, bios or a path): \"OVMF.fd\" must be an absolute path on the libvirt host"},
 		{"-console-log", "yes",
 			"LIBVIRT_CONSOLE_LOG (on, off or a folder): \"yes\" must be an absolute path on the libvirt host"},
-		{"-kernel", "vmlinuz", "LIBVIRT_KERNEL: \"vmlinuz\" must be an absolute path on the libvirt host"},
+		{"-kernel", "vmlinuz",
+			"LIBVIRT_KERNEL: \"vmlinuz\" must be an absolute path on the libvirt host"},
 		{"-cmdline", "quiet", "LIBVIRT_CMDLINE needs LIBVIRT_KERNEL"},
-		{"-snp-policy", "0x10000", "LIBVIRT_SNP_POLICY: \"0x10000\" lacks bit 17 (0x20000), which must be set"},
+		{"-snp-policy", "0x10000",
+			"LIBVIRT_SNP_POLICY: \"0x10000\" lacks bit 17 (0x20000), which must be set"},
 		{"-snp-policy", "many", "LIBVIRT_SNP_POLICY: \"many\" is no number of 64 bits"},
-		{"-instance-types", "small=2", "LIBVIRT_INSTANCE_TYPES: \"small=2\" is not of the form name=2x2048"},
+		{"-instance-types", "small=2",
+			"LIBVIRT_INSTANCE_TYPES: \"small=2\" is not of the form name=2x2048"},
 		{"-root-disk-size", "9223372036854775807",
 			"LIBVIRT_ROOT_DISK_SIZE: a root disk of 9223372036854775807 GiB is more than can be counted"},
 		{"-launch-security", "sev",
@@ -253,17 +267,21 @@ static void test_uri(void **state)
 		bool local, test, unverified;
 		const char *socket;
 	} rows[] = {
-		{"qemu:///system", "qemu:///system", true, false, false, "/run/libvirt/libvirt-sock"},
-		{"qemu+unix:///system?socket=/a/b", "qemu+unix:///system?socket=/a/b", true, false, false, "/a/b"},
+		{"qemu:///system", "qemu:///system", true, false, false,
+			"/run/libvirt/libvirt-sock"},
+		{"qemu+unix:///system?socket=/a/b", "qemu+unix:///system?socket=/a/b", true, false,
+			false, "/a/b"},
 		{"qemu:///session", "qemu:///session", true, false, false, NULL},
 		{"test:///default", "test:///default", true, true, false, NULL},
-		{"qemu+ssh://root@192.0.2.1/system?no_verify=1", "qemu+ssh://root@192.0.2.1/system?no_verify=1&no_tty=1",
-			false, false, true, NULL},
+		{"qemu+ssh://root@192.0.2.1/system?no_verify=1",
+			"qemu+ssh://root@192.0.2.1/system?no_verify=1&no_tty=1", false, false, true,
+			NULL},
 		{"qemu+ssh://h/system", "qemu+ssh://h/system?no_tty=1", false, false, false, NULL},
-		{"qemu+ssh://h/system?no_tty=1&keyfile=/k", "qemu+ssh://h/system?no_tty=1&keyfile=/k", false, false,
-			false, NULL},
+		{"qemu+ssh://h/system?no_tty=1&keyfile=/k",
+			"qemu+ssh://h/system?no_tty=1&keyfile=/k", false, false, false, NULL},
 		{"qemu+tls://h/system", "qemu+tls://h/system", false, false, false, NULL},
-		{"qemu+tcp://127.0.0.1/system", "qemu+tcp://127.0.0.1/system", false, false, false, NULL},
+		{"qemu+tcp://127.0.0.1/system", "qemu+tcp://127.0.0.1/system", false, false, false,
+			NULL},
 	};
 	for (size_t i = 0; i < array_size(rows); i++) {
 		struct uri_facts facts;
@@ -272,14 +290,16 @@ static void test_uri(void **state)
 		assert_int_equal(facts.local, rows[i].local);
 		assert_int_equal(facts.test, rows[i].test);
 		assert_int_equal(facts.unverified_ssh, rows[i].unverified);
-		assert_string_equal(facts.socket ? facts.socket : "", rows[i].socket ? rows[i].socket : "");
+		assert_string_equal(facts.socket ? facts.socket : "",
+			rows[i].socket ? rows[i].socket : "");
 		free(prepared);
 		free(facts.socket);
 	}
 	cleanup_error err = ERROR_INIT;
 	struct uri_facts facts;
 	assert_null(uri_prepare("/var/run/libvirt", &facts, &err));
-	assert_string_equal(err.message, "\"/var/run/libvirt\" is no connection URI: use for example qemu:///system or "
+	assert_string_equal(err.message,
+		"\"/var/run/libvirt\" is no connection URI: use for example qemu:///system or "
 		"qemu+ssh://user@host/system");
 }
 
@@ -294,32 +314,42 @@ static void test_errors_of_libvirt_become_kinds(void **state)
 		enum error_kind kind;
 		bool loss;
 	} rows[] = {
-		{VIR_ERR_INTERNAL_ERROR, VIR_FROM_RPC, "internal error: client socket is closed", ERROR_RETRY, true},
-		{VIR_ERR_SYSTEM_ERROR, VIR_FROM_RPC, "Failed to connect socket to '/run/x': Connection refused", ERROR_RETRY, true},
+		{VIR_ERR_INTERNAL_ERROR, VIR_FROM_RPC, "internal error: client socket is closed",
+			ERROR_RETRY, true},
+		{VIR_ERR_SYSTEM_ERROR, VIR_FROM_RPC,
+			"Failed to connect socket to '/run/x': Connection refused", ERROR_RETRY,
+			true},
 		{VIR_ERR_RPC, VIR_FROM_RPC, "", ERROR_RETRY, true},
-		{VIR_ERR_OPERATION_TIMEOUT, VIR_FROM_QEMU, "cannot acquire state change lock", ERROR_RETRY, false},
+		{VIR_ERR_OPERATION_TIMEOUT, VIR_FROM_QEMU, "cannot acquire state change lock",
+			ERROR_RETRY, false},
 		{VIR_ERR_RESOURCE_BUSY, VIR_FROM_QEMU, "", ERROR_RETRY, false},
 		{VIR_ERR_AUTH_FAILED, VIR_FROM_RPC, "authentication failed", ERROR_DENIED, false},
 		{VIR_ERR_ACCESS_DENIED, VIR_FROM_ACCESS, "", ERROR_DENIED, false},
 		{VIR_ERR_NO_CONNECT, 0, "", ERROR_INVALID, false},
 		{VIR_ERR_XML_ERROR, VIR_FROM_DOMAIN, "", ERROR_INVALID, false},
 		{VIR_ERR_XML_INVALID_SCHEMA, VIR_FROM_XML, "", ERROR_INVALID, false},
-		{VIR_ERR_CONFIG_UNSUPPORTED, VIR_FROM_QEMU, "unable to open vhost-vsock device", ERROR_INVALID, false},
+		{VIR_ERR_CONFIG_UNSUPPORTED, VIR_FROM_QEMU, "unable to open vhost-vsock device",
+			ERROR_INVALID, false},
 		{VIR_ERR_NO_DOMAIN, VIR_FROM_QEMU, "", ERROR_GONE, false},
 		{VIR_ERR_NO_STORAGE_VOL, VIR_FROM_STORAGE, "", ERROR_GONE, false},
 		{VIR_ERR_NO_NETWORK, VIR_FROM_NETWORK, "", ERROR_GONE, false},
 		{VIR_ERR_STORAGE_VOL_EXIST, VIR_FROM_STORAGE, "", ERROR_EXISTS, false},
 		{VIR_ERR_OPERATION_FAILED, VIR_FROM_DOMAIN,
-			"operation failed: domain 'a' already exists with uuid b", ERROR_EXISTS, false},
-		{VIR_ERR_SYSTEM_ERROR, VIR_FROM_STORAGE, "cannot write: No space left on device", ERROR_CAPACITY, false},
-		{VIR_ERR_SYSTEM_ERROR, VIR_FROM_STORAGE, "no file: No such file or directory", ERROR_INVALID, false},
+			"operation failed: domain 'a' already exists with uuid b", ERROR_EXISTS,
+			false},
+		{VIR_ERR_SYSTEM_ERROR, VIR_FROM_STORAGE, "cannot write: No space left on device",
+			ERROR_CAPACITY, false},
+		{VIR_ERR_SYSTEM_ERROR, VIR_FROM_STORAGE, "no file: No such file or directory",
+			ERROR_INVALID, false},
 		{VIR_ERR_INTERNAL_ERROR, VIR_FROM_QEMU,
 			"qemu unexpectedly closed the monitor: cannot set up guest memory 'pc.ram': Cannot allocate memory",
 			ERROR_CAPACITY, false},
-		{VIR_ERR_INTERNAL_ERROR, VIR_FROM_QEMU, "process exited: error: failed to set MSR 0x10a, kvm.c",
-			ERROR_INVALID, false},
+		{VIR_ERR_INTERNAL_ERROR, VIR_FROM_QEMU,
+			"process exited: error: failed to set MSR 0x10a, kvm.c", ERROR_INVALID,
+			false},
 		{VIR_ERR_NO_SUPPORT, VIR_FROM_TEST, "", ERROR_UNSUPPORTED, false},
-		{VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_FROM_QEMU, "QEMU guest agent is not configured", ERROR_UNSUPPORTED, false},
+		{VIR_ERR_ARGUMENT_UNSUPPORTED, VIR_FROM_QEMU, "QEMU guest agent is not configured",
+			ERROR_UNSUPPORTED, false},
 		{VIR_ERR_NO_DOMAIN_METADATA, VIR_FROM_DOMAIN, "", ERROR_GONE, false},
 		{VIR_ERR_INTERNAL_ERROR, VIR_FROM_STORAGE, "something new", ERROR_INTERNAL, false},
 	};
@@ -330,7 +360,8 @@ static void test_errors_of_libvirt_become_kinds(void **state)
 		assert_int_equal(kind, rows[i].kind);
 		assert_int_equal(failure_is_loss(rows[i].code, rows[i].domain), rows[i].loss);
 	}
-	assert_true(failure_is_kvm(VIR_ERR_INTERNAL_ERROR, VIR_FROM_QEMU, "target/i386/kvm/kvm.c:3000"));
+	assert_true(failure_is_kvm(VIR_ERR_INTERNAL_ERROR, VIR_FROM_QEMU,
+		"target/i386/kvm/kvm.c:3000"));
 	assert_false(failure_is_kvm(VIR_ERR_INTERNAL_ERROR, VIR_FROM_QEMU, "no disk"));
 }
 
@@ -345,13 +376,16 @@ static void test_iso_refuses_what_it_cannot_hold(void **state)
 	const struct iso9660_file unsorted[] = {{"b", "", 0}, {"a", "", 0}};
 	const struct iso9660_file huge = {"a", "", (size_t)1 << 40};
 	assert_int_equal(iso9660_write("cidata", &bad_name, 1, &out, &err), -1);
-	assert_string_equal(err.message, "ISO file name \"User Data\": 1 to 30 of a-z, 0-9, dash, dot, underscore");
+	assert_string_equal(err.message,
+		"ISO file name \"User Data\": 1 to 30 of a-z, 0-9, dash, dot, underscore");
 	assert_int_equal(iso9660_write("cidata", &slash, 1, &out, &err), -1);
 	assert_int_equal(iso9660_write("cidata", unsorted, 2, &out, &err), -1);
 	assert_int_equal(err.kind, ERROR_INTERNAL);
 	assert_int_equal(iso9660_write("cidata", &huge, 1, &out, &err), -1);
 	assert_string_equal(err.message, "ISO file a: 1099511627776 bytes are more than 67108864");
-	assert_int_equal(iso9660_write("a label that has more than 32 letters", &huge, 0, &out, &err), -1);
+	assert_int_equal(iso9660_write("a label that has more than 32 letters", &huge, 0, &out,
+				 &err),
+		-1);
 	assert_int_equal(iso9660_write("cidata", &huge, 9, &out, &err), -1);
 	assert_int_equal(out.len, 0);
 }
@@ -359,8 +393,8 @@ static void test_iso_refuses_what_it_cannot_hold(void **state)
 static void test_iso_is_small_and_depends_on_its_content_only(void **state)
 {
 	(void)state;
-	const struct iso9660_file files[] = {
-		{"meta-data", "instance-id: x\n", 15}, {"user-data", "#cloud-config\n", 14}, {"vendor-data", "", 0}};
+	const struct iso9660_file files[] = {{"meta-data", "instance-id: x\n", 15},
+		{"user-data", "#cloud-config\n", 14}, {"vendor-data", "", 0}};
 	struct buf one = BUF_INIT, two = BUF_INIT;
 	assert_int_equal(iso9660_write("cidata", files, 3, &one, NULL), 0);
 	assert_int_equal(iso9660_write("cidata", files, 3, &two, NULL), 0);
@@ -384,7 +418,8 @@ static void test_address_choice_avoids_what_is_taken(void **state)
 	(void)state;
 	struct dhcp_host hosts[] = {{.mac = "52:54:00:00:00:01", .ip = 0xc0a8960a}};
 	struct lease leases[] = {{.mac = "52:54:00:00:00:02", .ip = 0xc0a8960b}};
-	struct network_facts facts = {RANGE(0xc0a8960a, 0xc0a8960c), .hosts = hosts, .host_count = 1};
+	struct network_facts facts = {RANGE(0xc0a8960a, 0xc0a8960c), .hosts = hosts,
+		.host_count = 1};
 	char mac[MAC_TEXT_LEN + 1], usual[MAC_TEXT_LEN + 1];
 	uint32_t ip;
 	mac_of_token(TOKEN, 0, 0, usual);
@@ -423,7 +458,8 @@ static void test_address_choice_salts_a_mac_that_is_taken(void **state)
 	(void)state;
 	struct dhcp_host host = {.ip = 0xc0a8960a};
 	mac_of_token(TOKEN, 0, 0, host.mac);
-	struct network_facts facts = {RANGE(0xc0a8960a, 0xc0a896fa), .hosts = &host, .host_count = 1};
+	struct network_facts facts = {RANGE(0xc0a8960a, 0xc0a896fa), .hosts = &host,
+		.host_count = 1};
 	char mac[MAC_TEXT_LEN + 1], salted[MAC_TEXT_LEN + 1];
 	uint32_t ip;
 	mac_of_token(TOKEN, 0, 1, salted);
@@ -435,14 +471,17 @@ static void test_network_xml(void **state)
 {
 	(void)state;
 	struct network_facts facts;
-	assert_int_equal(network_xml_read("n",
-		"<network><name>n</name><forward mode='nat'/><bridge name='virbr7'/>"
-		"<ip family='ipv6' address='fd00::1' prefix='64'><dhcp><range start='fd00::2' end='fd00::9'/></dhcp></ip>"
-		"<ip address='192.168.150.1' netmask='255.255.255.0'><dhcp>"
-		"<range start='192.168.150.10' end='192.168.150.20'/>"
-		"<host mac='52:54:00:00:00:01' name='printer' ip='192.168.150.10'/>"
-		"<host mac='52:54:00:00:00:02' name='podvm0-22c3a34a-acda-5b57-b243-3212b9e99e9b-10' ip='192.168.150.11'/>"
-		"<host name='x'/></dhcp></ip></network>", &facts, NULL), 0);
+	assert_int_equal(
+		network_xml_read("n",
+			"<network><name>n</name><forward mode='nat'/><bridge name='virbr7'/>"
+			"<ip family='ipv6' address='fd00::1' prefix='64'><dhcp><range start='fd00::2' end='fd00::9'/></dhcp></ip>"
+			"<ip address='192.168.150.1' netmask='255.255.255.0'><dhcp>"
+			"<range start='192.168.150.10' end='192.168.150.20'/>"
+			"<host mac='52:54:00:00:00:01' name='printer' ip='192.168.150.10'/>"
+			"<host mac='52:54:00:00:00:02' name='podvm0-22c3a34a-acda-5b57-b243-3212b9e99e9b-10' ip='192.168.150.11'/>"
+			"<host name='x'/></dhcp></ip></network>",
+			&facts, NULL),
+		0);
 	assert_true(facts.managed);
 	assert_string_equal(facts.bridge, "virbr7");
 	assert_int_equal(facts.gateway, 0xc0a89601);
@@ -454,8 +493,11 @@ static void test_network_xml(void **state)
 	assert_int_equal(facts.hosts[1].created, 16);
 	network_facts_free(&facts);
 
-	assert_int_equal(network_xml_read("n",
-		"<network><name>n</name><forward mode='bridge'/><bridge name='br0'/></network>", &facts, NULL), 0);
+	assert_int_equal(
+		network_xml_read("n",
+			"<network><name>n</name><forward mode='bridge'/><bridge name='br0'/></network>",
+			&facts, NULL),
+		0);
 	assert_false(facts.managed);
 	assert_int_equal(facts.range_start, 0);
 	network_facts_free(&facts);
@@ -463,8 +505,10 @@ static void test_network_xml(void **state)
 	cleanup_error err = ERROR_INIT;
 	assert_int_equal(network_xml_read("network n", "<network>", &facts, &err), -1);
 	assert_string_equal(err.message, "the XML of network n is not well-formed");
-	assert_int_equal(network_xml_read("network n", "<!DOCTYPE a [<!ENTITY b 'c'>]><network>&b;</network>", &facts,
-		&err), -1);
+	assert_int_equal(network_xml_read("network n",
+				 "<!DOCTYPE a [<!ENTITY b 'c'>]><network>&b;</network>", &facts,
+				 &err),
+		-1);
 	assert_string_equal(err.message, "the XML of network n has a DTD");
 }
 
@@ -473,11 +517,19 @@ static void test_network_xml(void **state)
 static void test_metadata_comes_back_as_it_was(void **state)
 {
 	(void)state;
-	struct record record = {
-		.cluster = (char *)"c1", .node = (char *)"n<1>", .pod_namespace = (char *)"a&b",
-		.pod = (char *)"web \"quoted\" 'x' \xc3\xa4\xe2\x82\xac", .sandbox = (char *)"s", .token = (char *)TOKEN,
-		.created = 1795317116, .volumes = {(char *)"one", (char *)"two"}, .volume_count = 2,
-	}, read;
+	struct record record =
+			      {
+				      .cluster = (char *)"c1",
+				      .node = (char *)"n<1>",
+				      .pod_namespace = (char *)"a&b",
+				      .pod = (char *)"web \"quoted\" 'x' \xc3\xa4\xe2\x82\xac",
+				      .sandbox = (char *)"s",
+				      .token = (char *)TOKEN,
+				      .created = 1795317116,
+				      .volumes = {(char *)"one", (char *)"two"},
+				      .volume_count = 2,
+			      },
+		      read;
 	xmlDoc *doc = xmlNewDoc((const xmlChar *)"1.0");
 	xmlNode *domain = xmlNewNode(NULL, (const xmlChar *)"domain");
 	xmlDocSetRootElement(doc, domain);
@@ -515,10 +567,13 @@ static void test_volume_xml(void **state)
 	char *path, *format;
 	uint64_t capacity, physical;
 	int64_t changed;
-	assert_int_equal(volume_xml_read("v",
-		"<volume type='file'><name>v</name><capacity unit='bytes'>104857600</capacity><physical unit='bytes'>77</physical>"
-		"<target><path>/p/v</path><format type='qcow2'/><timestamps><mtime>1700000000.123</mtime></timestamps></target>"
-		"</volume>", &path, &format, &capacity, &physical, &changed, NULL), 0);
+	assert_int_equal(
+		volume_xml_read("v",
+			"<volume type='file'><name>v</name><capacity unit='bytes'>104857600</capacity><physical unit='bytes'>77</physical>"
+			"<target><path>/p/v</path><format type='qcow2'/><timestamps><mtime>1700000000.123</mtime></timestamps></target>"
+			"</volume>",
+			&path, &format, &capacity, &physical, &changed, NULL),
+		0);
 	assert_string_equal(path, "/p/v");
 	assert_string_equal(format, "qcow2");
 	assert_int_equal(capacity, 104857600);
@@ -527,8 +582,10 @@ static void test_volume_xml(void **state)
 	free(path);
 	free(format);
 	cleanup_error err = ERROR_INIT;
-	assert_int_equal(volume_xml_read("volume v", "<volume><capacity unit='KiB'>1</capacity></volume>", &path, &format,
-		&capacity, &physical, &changed, &err), -1);
+	assert_int_equal(volume_xml_read("volume v",
+				 "<volume><capacity unit='KiB'>1</capacity></volume>", &path,
+				 &format, &capacity, &physical, &changed, &err),
+		-1);
 	assert_string_equal(err.message, "volume v: its capacity is told in KiB, not in bytes");
 }
 
@@ -553,7 +610,8 @@ static void test_qcow2_head(void **state)
 	put_big(head + 3 * 65536, 8, UINT64_C(0x8000000000000000) | 4 * 65536);
 	assert_int_equal(qcow2_head_check(head, sizeof(head), 5 * 65536, &err), 0);
 	assert_int_equal(qcow2_head_check(head, sizeof(head), 4 * 65536, &err), -1);
-	assert_string_equal(err.message, "it is truncated: 262144 bytes, but a table begins at 262144");
+	assert_string_equal(err.message,
+		"it is truncated: 262144 bytes, but a table begins at 262144");
 	assert_int_equal(qcow2_head_check(head, sizeof(head), 2 * 65536, &err), -1);
 	assert_string_equal(err.message, "it is truncated: 131072 bytes, but its tables go beyond");
 	assert_int_equal(qcow2_head_check(head, 20, 20, &err), -1);
@@ -574,8 +632,9 @@ static void test_capabilities(void **state)
 		"<baselabel type='qemu'>+64055:+107</baselabel></secmodel></host>"
 		"<guest><arch name='x86_64'><emulator>/usr/bin/qemu-system-x86_64</emulator><domain type='qemu'/></arch></guest>"
 		"</capabilities>";
-	struct libvirt_options options = {
-		.domain_type = (char *)"auto", .arch = (char *)"", .machine = (char *)""};
+	struct libvirt_options options = {.domain_type = (char *)"auto",
+		.arch = (char *)"",
+		.machine = (char *)""};
 	struct host host;
 	cleanup_error err = ERROR_INIT;
 	assert_int_equal(host_capabilities_read(capabilities, &options, true, &host, &err), 0);
@@ -594,12 +653,15 @@ static void test_capabilities(void **state)
 
 	/* The same question to a newer and to an older libvirt. */
 	host = (struct host){0};
-	assert_int_equal(host_domain_capabilities_read(
-		"<domainCapabilities><vcpu max='288'/><os><enum name='firmware'><value>efi</value></enum>"
-		"<loader><value>/a.fd</value><value>/b.fd</value></loader></os><features><sev supported='yes'>"
-		"<cbitpos>51</cbitpos><reducedPhysBits>1</reducedPhysBits></sev>"
-		"<launchSecurity supported='yes'><enum name='sectype'><value>sev</value><value>sev-snp</value>"
-		"<value>tdx</value></enum></launchSecurity></features></domainCapabilities>", &host, &err), 0);
+	assert_int_equal(
+		host_domain_capabilities_read(
+			"<domainCapabilities><vcpu max='288'/><os><enum name='firmware'><value>efi</value></enum>"
+			"<loader><value>/a.fd</value><value>/b.fd</value></loader></os><features><sev supported='yes'>"
+			"<cbitpos>51</cbitpos><reducedPhysBits>1</reducedPhysBits></sev>"
+			"<launchSecurity supported='yes'><enum name='sectype'><value>sev</value><value>sev-snp</value>"
+			"<value>tdx</value></enum></launchSecurity></features></domainCapabilities>",
+			&host, &err),
+		0);
 	assert_int_equal(host.max_vcpus, 288);
 	assert_true(host.firmware_auto);
 	assert_string_equal(host.loaders[1], "/b.fd");
@@ -607,8 +669,11 @@ static void test_capabilities(void **state)
 	assert_int_equal(host.sev_cbitpos, 51);
 	assert_int_equal(host.sev_reduced_bits, 1);
 	host_free(&host);
-	assert_int_equal(host_domain_capabilities_read(
-		"<domainCapabilities><features><s390-pv supported='yes'/></features></domainCapabilities>", &host, &err), 0);
+	assert_int_equal(
+		host_domain_capabilities_read(
+			"<domainCapabilities><features><s390-pv supported='yes'/></features></domainCapabilities>",
+			&host, &err),
+		0);
 	assert_int_equal(host.launch, 1u << LAUNCH_S390_PV);
 	host_free(&host);
 }

@@ -20,8 +20,9 @@
 
 #define FOLDER "tests/unit/libvirt/"
 
-static const unsigned char digest[48] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
-	23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48};
+static const unsigned char digest[48] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17,
+	18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
+	41, 42, 43, 44, 45, 46, 47, 48};
 
 /* Options as a variant's flags set them, and a host. */
 struct variant {
@@ -49,8 +50,10 @@ static const struct variant variants[] = {
 	{"uefi-explicit", {"-firmware", "/srv/firmware/MY_CODE.fd"}},
 	{"uefi-combined", {"-firmware", "/srv/firmware/OVMF.fd"}},
 	{"secure-boot", {"-secure-boot=true", "-firmware", "auto"}, .kvm = true},
-	{"secure-boot-explicit", {"-secure-boot=true", "-firmware", "/srv/OVMF_CODE_4M.ms.fd"}, .kvm = true},
-	{"kernel", {"-kernel", "/srv/vmlinuz", "-initrd", "/srv/initrd", "-cmdline", "console=ttyS0 a=\"b\" <c> & d"}},
+	{"secure-boot-explicit", {"-secure-boot=true", "-firmware", "/srv/OVMF_CODE_4M.ms.fd"},
+		.kvm = true},
+	{"kernel", {"-kernel", "/srv/vmlinuz", "-initrd", "/srv/initrd", "-cmdline",
+			   "console=ttyS0 a=\"b\" <c> & d"}},
 	{"kernel-bridge", {"-kernel", "/srv/vmlinuz"}, .mode = NET_BRIDGE},
 	{"kernel-direct", {"-kernel", "/srv/vmlinuz"}, .mode = NET_DIRECT},
 	{"kernel-user", {"-kernel", "/srv/vmlinuz"}, .mode = NET_USER},
@@ -58,7 +61,8 @@ static const struct variant variants[] = {
 	{"kernel-data-disks", {"-kernel", "/srv/vmlinuz"}, .disks = 2},
 	{"cidata-virtio", {"-firmware", "bios", "-cidata-bus", "virtio"}, .disks = 1},
 	{"cidata-sata", {"-firmware", "bios", "-cidata-bus", "sata", "-root-bus", "sata"}},
-	{"cidata-ide", {"-firmware", "bios", "-cidata-bus", "ide", "-machine", "pc", "-root-bus", "scsi"}},
+	{"cidata-ide",
+		{"-firmware", "bios", "-cidata-bus", "ide", "-machine", "pc", "-root-bus", "scsi"}},
 	{"cidata-fwcfg", {"-firmware", "bios", "-cidata-bus", "fwcfg", "-vsock=true"}},
 	{"escaping", {"-firmware", "bios", "-console-log", "off"}, .odd_names = true},
 	{"pool-volume", {"-firmware", "bios"}, .root_kind = DISK_VOLUME},
@@ -66,14 +70,17 @@ static const struct variant variants[] = {
 	{"aarch64", {NULL}, .arch = ARCH_AARCH64, .kvm = true},
 	{"aarch64-emulated", {"-kernel", "/srv/vmlinuz"}, .arch = ARCH_AARCH64, .elsewhere = true},
 	{"s390x", {NULL}, .arch = ARCH_S390X, .kvm = true},
-	{"s390-pv", {"-disable-cvm=false"}, .arch = ARCH_S390X, .kvm = true, .launch_offered = PV, .digest_len = 48,
-		.disks = 1},
-	{"sev-snp", {"-disable-cvm=false", "-firmware", "/srv/OVMF.amdsev.fd"}, .kvm = true, .launch_offered = SNP,
-		.digest_len = 32},
-	{"sev-snp-kernel", {"-disable-cvm=false", "-kernel", "/srv/vmlinuz", "-snp-policy", "0xb0000"}, .kvm = true,
-		.launch_offered = SNP | TDX, .digest_len = 20},
-	{"tdx", {"-disable-cvm=false", "-launch-security", "tdx", "-firmware", "/srv/OVMF.tdx.fd", "-tdx-qgs",
-		"/var/run/tdx-qgs/qgs.socket"}, .kvm = true, .launch_offered = SNP | TDX, .digest_len = 48},
+	{"s390-pv", {"-disable-cvm=false"}, .arch = ARCH_S390X, .kvm = true, .launch_offered = PV,
+		.digest_len = 48, .disks = 1},
+	{"sev-snp", {"-disable-cvm=false", "-firmware", "/srv/OVMF.amdsev.fd"}, .kvm = true,
+		.launch_offered = SNP, .digest_len = 32},
+	{"sev-snp-kernel",
+		{"-disable-cvm=false", "-kernel", "/srv/vmlinuz", "-snp-policy", "0xb0000"},
+		.kvm = true, .launch_offered = SNP | TDX, .digest_len = 20},
+	{"tdx",
+		{"-disable-cvm=false", "-launch-security", "tdx", "-firmware", "/srv/OVMF.tdx.fd",
+			"-tdx-qgs", "/var/run/tdx-qgs/qgs.socket"},
+		.kvm = true, .launch_offered = SNP | TDX, .digest_len = 48},
 };
 
 static const char *no_environment(const char *name)
@@ -103,27 +110,43 @@ static void plan_make(const struct variant *v, const struct libvirt_options *o, 
 	static const char *const machines[] = {"q35", "virt", "s390-ccw-virtio"};
 	static const char *const sources[] = {"peerpod", "br0", "eth0", ""};
 	*host = (struct host){
-		.arch = v->arch, .type = v->kvm ? DOMAIN_KVM : DOMAIN_QEMU,
+		.arch = v->arch,
+		.type = v->kvm ? DOMAIN_KVM : DOMAIN_QEMU,
 		.machine = (char *)(*o->machine ? o->machine : machines[v->arch]),
 		.emulator = v->elsewhere ? (char *)"/usr/bin/qemu-system-aarch64" : NULL,
-		.emulated_elsewhere = v->elsewhere, .firmware_auto = true, .loaders = loaders,
+		.emulated_elsewhere = v->elsewhere,
+		.firmware_auto = true,
+		.loaders = loaders,
 		.launch = v->launch_offered,
-		.sev_cbitpos = v->launch_offered & SNP ? 51 : 0, .sev_reduced_bits = v->launch_offered & SNP ? 1 : 0,
+		.sev_cbitpos = v->launch_offered & SNP ? 51 : 0,
+		.sev_reduced_bits = v->launch_offered & SNP ? 1 : 0,
 	};
 	*plan = (struct domain_plan){
-		.options = o, .host = host, .type = host->type,
+		.options = o,
+		.host = host,
+		.type = host->type,
 		.identity = {"22c3a34a-acda-5b57-b243-3212b9e99e9b", "podvm-web-01234567"},
-		.record = {.cluster = (char *)"c1", .node = (char *)"n1", .pod_namespace = (char *)"default",
-			.pod = (char *)"web", .sandbox = (char *)"0123456789abcdef", .token = (char *)"0123",
-			.created = 1767225600, .volumes = {(char *)"v-root.qcow2", (char *)"v-cloudinit.iso"},
+		.record = {.cluster = (char *)"c1",
+			.node = (char *)"n1",
+			.pod_namespace = (char *)"default",
+			.pod = (char *)"web",
+			.sandbox = (char *)"0123456789abcdef",
+			.token = (char *)"0123",
+			.created = 1767225600,
+			.volumes = {(char *)"v-root.qcow2", (char *)"v-cloudinit.iso"},
 			.volume_count = 2},
-		.vcpus = o->vcpus, .memory_mib = 512,
+		.vcpus = o->vcpus,
+		.memory_mib = 512,
 		.cidata_bus = cidata_bus_choose(o, host),
-		.root = {v->root_kind, "default", v->root_kind == DISK_VOLUME ? "v-root" : "/pool/v-root.qcow2",
+		.root = {v->root_kind, "default",
+			v->root_kind == DISK_VOLUME ? "v-root" : "/pool/v-root.qcow2",
 			v->root_kind ? "raw" : "qcow2", NULL},
-		.cidata = {v->root_kind, "default", v->root_kind == DISK_VOLUME ? "v-cidata" : "/pool/v-cloudinit.iso",
-			"raw", NULL},
-		.console_log = strcmp(o->console_log, "off") ? "/var/log/libvirt/qemu/podvm-web-01234567-serial.log" : NULL,
+		.cidata = {v->root_kind, "default",
+			v->root_kind == DISK_VOLUME ? "v-cidata" : "/pool/v-cloudinit.iso", "raw",
+			NULL},
+		.console_log = strcmp(o->console_log, "off")
+				       ? "/var/log/libvirt/qemu/podvm-web-01234567-serial.log"
+				       : NULL,
 		.nic_count = v->nics ? v->nics : 1,
 	};
 	if (v->odd_names) {
@@ -131,14 +154,18 @@ static void plan_make(const struct variant *v, const struct libvirt_options *o, 
 		plan->record.pod_namespace = (char *)"a]]>b";
 	}
 	for (size_t i = 0; i < plan->nic_count; i++) {
-		plan->nics[i] = (struct nic){.mode = v->mode, .source = sources[v->mode], .isolated = v->isolated};
+		plan->nics[i] = (struct nic){.mode = v->mode,
+			.source = sources[v->mode],
+			.isolated = v->isolated};
 		mac_of_token("0123", (unsigned)i, 0, plan->nics[i].mac);
 	}
 	for (size_t i = 0; i < v->disks; i++)
-		plan->data[plan->data_count++] = i ? (struct disk){DISK_BLOCK, NULL, "/dev/vg/pv2", "raw", "pv2"}
-						   : (struct disk){DISK_FILE, NULL, "/data/pv1.img", "raw", "pv1"};
+		plan->data[plan->data_count++] =
+			i ? (struct disk){DISK_BLOCK, NULL, "/dev/vg/pv2", "raw", "pv2"}
+			  : (struct disk){DISK_FILE, NULL, "/data/pv1.img", "raw", "pv1"};
 	cleanup_error err = ERROR_INIT;
-	if (launch_choose(plan, TEE_DEFAULT, digest, v->digest_len, &err) < 0 || firmware_choose(plan, &err) < 0)
+	if (launch_choose(plan, TEE_DEFAULT, digest, v->digest_len, &err) < 0 ||
+		firmware_choose(plan, &err) < 0)
 		fail_msg("%s: %s", v->name, error_message(&err));
 }
 
@@ -147,7 +174,8 @@ static void test_every_variant_is_as_its_golden_file(void **state)
 	(void)state;
 	for (size_t i = 0; i < array_size(variants); i++) {
 		struct libvirt_options options = {0};
-		struct option_set set = {"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT, &options};
+		struct option_set set = {"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT,
+			&options};
 		struct host host;
 		struct domain_plan plan;
 		parse(&variants[i], &set);
@@ -171,7 +199,8 @@ static void test_every_variant_is_as_its_golden_file(void **state)
 	}
 }
 
-static struct domain_plan plan_on(const struct variant *v, struct option_set *set, struct host *host)
+static struct domain_plan plan_on(const struct variant *v, struct option_set *set,
+	struct host *host)
 {
 	struct domain_plan plan;
 	parse(v, set);
@@ -205,7 +234,8 @@ static void test_a_confidential_vm_is_never_downgraded(void **state)
 	for (size_t i = 0; i < array_size(rows); i++) {
 		struct variant v = {"refused", {NULL}, .kvm = true};
 		struct libvirt_options options = {0};
-		struct option_set set = {"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT, &options};
+		struct option_set set = {"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT,
+			&options};
 		struct host host;
 		struct domain_plan plan = plan_on(&v, &set, &host);
 		cleanup_error err = ERROR_INIT;

@@ -330,8 +330,7 @@ static void test_what_fails_leaves_nothing(void **state)
 	} cases[] = {
 		{"-netns-fail", "create:capacity:1", "ordered by NETNS_FAIL: create fails",
 			ERROR_CAPACITY},
-		{"-netns-create-delay", "1h", "NETNS_CREATE_DELAY: timed out",
-			ERROR_TIMEOUT},
+		{"-netns-create-delay", "1h", "NETNS_CREATE_DELAY: timed out", ERROR_TIMEOUT},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		struct opened o = open_with(cases[i].flag, cases[i].value);

@@ -20,10 +20,13 @@ struct values {
 
 static const char *const modes[] = {"auto", "kvm", NULL};
 static const struct option table[] = {
-	{"text", "TEXT", "hello", "a text", offsetof(struct values, text), OPTION_STRING, .required = true},
-	{"mode", "MODE", "auto", "a choice", offsetof(struct values, mode), OPTION_ENUM, .choices = modes},
+	{"text", "TEXT", "hello", "a text", offsetof(struct values, text), OPTION_STRING,
+		.required = true},
+	{"mode", "MODE", "auto", "a choice", offsetof(struct values, mode), OPTION_ENUM,
+		.choices = modes},
 	{"flag", "FLAG", NULL, "a switch", offsetof(struct values, flag), OPTION_BOOL},
-	{"number", "NUMBER", "7", "a number", offsetof(struct values, number), OPTION_INT, .min = -1, .max = 99},
+	{"number", "NUMBER", "7", "a number", offsetof(struct values, number), OPTION_INT,
+		.min = -1, .max = 99},
 	{"time", "TIME", "5m0s", "a time", offsetof(struct values, time_ns), OPTION_DURATION},
 	{NULL, "KEY", NULL, "a secret", offsetof(struct values, key), OPTION_SECRET},
 };

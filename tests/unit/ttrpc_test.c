@@ -241,7 +241,7 @@ static void raw_connect(struct raw *raw, struct fixture *f)
 {
 	*raw = (struct raw){.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	strcpy(address.sun_path, f->path);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", f->path);
 	assert_int_equal(connect(raw->fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	struct timeval limit = {.tv_sec = 20};
 	setsockopt(raw->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -905,7 +905,7 @@ static void stress_call(struct ttrpc_client *client, unsigned *seed)
 	char payload[64];
 	cleanup(buf_free) struct buf reply = BUF_INIT;
 	cleanup_error err = ERROR_INIT;
-	snprintf(payload, sizeof(payload), "%u", rand_r(seed));
+	snprintf(payload, sizeof(payload), "%d", rand_r(seed));
 	assert_int_equal(call(client, "Echo", payload, &reply, &err), 0);
 	assert_string_equal(buf_text(&reply), payload);
 }
