@@ -32,3 +32,9 @@ install: programs drivers ## install programs and drivers below DESTDIR and PREF
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/peerpod/providers
 	install -m 0755 $(addprefix $B/,$(installed_programs)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(foreach d,$(installed_drivers),$B/providers/$(d).so) $(DESTDIR)$(PREFIX)/lib/peerpod/providers/
+
+.PHONY: docs list-programs
+docs: programs drivers ## write docs/options.md from the tables in the programs
+	@PEERPOD_BUILD=$B tests/docs/generate
+list-programs:
+	@echo $(filter-out $(test_programs),$(programs))
