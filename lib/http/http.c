@@ -78,7 +78,8 @@ static struct line *line_take(struct http_client *client)
 
 static void line_put(struct http_client *client, struct line *line)
 {
-	curl_easy_reset(line->easy); /* headers with secrets go; connections stay with the multi handle */
+	curl_easy_reset(
+		line->easy); /* headers with secrets go; connections stay with the multi handle */
 	pthread_mutex_lock(&client->lock);
 	bool keep = client->idle_count < IDLE_LINES_MAX;
 	if (keep) {
@@ -145,7 +146,8 @@ static size_t take_in(struct intake *intake, struct buf *to, size_t max, const c
 static size_t on_body(char *bytes, size_t size, size_t count, void *opaque)
 {
 	struct intake *intake = opaque;
-	return take_in(intake, &intake->response->body, intake->body_max, "body", bytes, size * count);
+	return take_in(intake, &intake->response->body, intake->body_max, "body", bytes,
+		size * count);
 }
 
 static size_t on_header(char *bytes, size_t size, size_t count, void *opaque)
@@ -155,7 +157,8 @@ static size_t on_header(char *bytes, size_t size, size_t count, void *opaque)
 	/* An interim answer (100, a proxy's 200) is followed by the real one. */
 	if (len > 5 && !strncmp(bytes, "HTTP/", 5))
 		intake->response->headers.len = 0;
-	return take_in(intake, &intake->response->headers, intake->headers_max, "header", bytes, len);
+	return take_in(intake, &intake->response->headers, intake->headers_max, "header", bytes,
+		len);
 }
 
 static void slist_free(struct curl_slist **list)
@@ -266,8 +269,8 @@ static int transfer(struct line *line, const struct bound *bound, const char *wh
 		}
 		if (bound_check(bound, what, err) < 0)
 			return -1;
-		struct curl_waitfd cancel = {
-			.fd = bound->cancel ? cancel_fd(bound->cancel) : -1, .events = CURL_WAIT_POLLIN};
+		struct curl_waitfd cancel = {.fd = bound->cancel ? cancel_fd(bound->cancel) : -1,
+			.events = CURL_WAIT_POLLIN};
 		int left_ms = bound_left_ms(bound);
 		int wait_ms = left_ms < 0 || left_ms > 1000 ? 1000 : left_ms;
 		if (curl_multi_poll(line->multi, &cancel, bound->cancel ? 1 : 0, wait_ms, NULL) !=
@@ -280,8 +283,9 @@ static int fail(CURLcode code, const struct intake *intake, const char *what, co
 	struct error *err)
 {
 	if (intake->over)
-		return error_set(err, ERROR_INVALID, "%s: the %s of the answer has more than %zu bytes",
-			what, intake->over, intake->over_max);
+		return error_set(err, ERROR_INVALID,
+			"%s: the %s of the answer has more than %zu bytes", what, intake->over,
+			intake->over_max);
 	if (intake->response->body.failed || intake->response->headers.failed)
 		return error_set(err, ERROR_CAPACITY, "%s: out of memory", what);
 	return error_set(err, kind_of(code), "%s: %s", what, *why ? why : curl_easy_strerror(code));

@@ -35,9 +35,9 @@ struct http_request {
 	const char *const *headers; /* "Name: value" lines, NULL-terminated; NULL: none */
 	const void *body;
 	size_t body_len;
-	size_t body_max, headers_max;    /* of the answer; 0: the defaults above */
-	uint64_t connect_ns;             /* how long connecting may take; 0: 10 s */
-	bool direct;                     /* use no proxy: link-local services */
+	size_t body_max, headers_max; /* of the answer; 0: the defaults above */
+	uint64_t connect_ns;          /* how long connecting may take; 0: 10 s */
+	bool direct;                  /* use no proxy: link-local services */
 };
 
 struct http_response {

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ec2.c - see ec2.h */
+#include "providers/aws/ec2.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/log.h"
+#include "http/http.h"
+#include "http/throttle.h"
+#include "providers/aws/credentials.h"
+#include "providers/aws/endpoint.h"
+#include "providers/aws/failure.h"
+#include "providers/aws/sign.h"
+
+#define CALL_NS \
+	(30 * NS_PER_S) /* RunInstances answers within seconds; a hanging connection is given up */
+#define FAULTS_MAX 4    /* tries of a call that fails in passing */
+#define BACKOFF_FIRST_NS (500 * NS_PER_MS)
+#define BACKOFF_MAX_NS (20 * NS_PER_S)
+#define SKEW_MIN_S (4 * 60) /* signatures are taken within five minutes */
+#define ANSWER_MAX ((size_t)16 << 20)
+
+struct ec2 {
+	const struct aws_options *options;
+	struct http_client *http;
+	struct place *place;
+	struct credential_store *credentials;
+	struct throttle *throttles[EC2_CLASSES];
+	_Atomic int64_t clock_offset_s;
+};
+
+/* Amazon's documented buckets, an account's worth; several nodes share them, so half of it is ours. */
+static const struct {
+	const char *what;
+	double per_second;
+	unsigned burst;
+} limits[EC2_CLASSES] = {
+	[EC2_CREATE] = {"create calls of EC2", 2, 5},
+	[EC2_CHANGE] = {"changing calls of EC2", 5, 25},
+	[EC2_READ] = {"reading calls of EC2", 10, 50},
+};
+
+struct ec2 *ec2_new(const struct aws_options *options, struct error *err)
+{
+	struct ec2 *ec2 = calloc(1, sizeof(*ec2));
+	if (!ec2) {
+		error_set(err, ERROR_CAPACITY, "out of memory");
+		return NULL;
+	}
+	ec2->options = options;
+	ec2->http = http_client_new(options->ca_bundle, err);
+	ec2->place = ec2->http ? place_new(options, ec2->http) : NULL;
+	ec2->credentials = ec2->place ? credential_store_new(options, ec2->http, ec2->place) : NULL;
+	bool good = ec2->credentials;
+	for (size_t i = 0; i < EC2_CLASSES; i++) {
+		ec2->throttles[i] =
+			throttle_new(limits[i].what, limits[i].per_second, limits[i].burst);
+		good = good && ec2->throttles[i];
+	}
+	if (good)
+		return ec2;
+	ec2_free(ec2);
+	error_set(err, ERROR_CAPACITY, "out of memory");
+	return NULL;
+}
+
+void ec2_free(struct ec2 *ec2)
+{
+	if (!ec2)
+		return;
+	for (size_t i = 0; i < EC2_CLASSES; i++)
+		throttle_free(ec2->throttles[i]);
+	credential_store_free(ec2->credentials);
+	place_free(ec2->place);
+	http_client_free(ec2->http);
+	free(ec2);
+}
+
+struct place *ec2_place(struct ec2 *ec2)
+{
+	return ec2->place;
+}
+
+/* Anything up to min(20 s, 0.5 s * 2^n). */
+static uint64_t backoff_ns(unsigned n)
+{
+	uint32_t random = UINT32_MAX;
+	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
+		random = UINT32_MAX / 2;
+	uint64_t most = n < 6 ? BACKOFF_FIRST_NS << n : BACKOFF_MAX_NS;
+	most = most < BACKOFF_MAX_NS ? most : BACKOFF_MAX_NS;
+	return (uint64_t)((double)most * random / UINT32_MAX);
+}
+
+/* One signed request with this key pair. */
+static int send_signed(struct ec2 *ec2, const struct credentials *key, const struct query *query,
+	struct http_response *response, const struct bound *bound, struct error *err)
+{
+	struct endpoint endpoint;
+	const char *region = place_region(ec2->place, bound, err);
+	if (!region || endpoint_make(ec2->options, "ec2", region, &endpoint, err) < 0)
+		return -1;
+	struct sign_input input = {
+		.key_id = key->key_id,
+		.secret_key = &key->secret_key,
+		.session_token = &key->session_token,
+		.host = endpoint.host,
+		.region = region,
+		.service = "ec2",
+		.now = time(NULL) + atomic_load(&ec2->clock_offset_s),
+		.body = query->body.data,
+		.body_len = query->body.len,
+	};
+	cleanup(buf_wipe) struct buf authorization = BUF_INIT, token = BUF_INIT;
+	cleanup(buf_free) struct buf date = BUF_INIT, host = BUF_INIT;
+	char when[SIGN_TIME_SIZE];
+	sign_time(input.now, when);
+	buf_append_text(&authorization, "Authorization: ");
+	if (sign_request(&input, &authorization, err) < 0)
+		return -1;
+	buf_printf(&date, "X-Amz-Date: %s", when);
+	buf_printf(&host, "Host: %s", endpoint.host);
+	buf_printf(&token, "X-Amz-Security-Token: %s", secret_reveal(&key->session_token));
+	const char *const headers[] = {"Content-Type: " FORM_TYPE, buf_text(&host), buf_text(&date),
+		buf_text(&authorization), key->session_token.len ? buf_text(&token) : NULL, NULL};
+	const struct http_request request = {.method = "POST",
+		.url = endpoint.url,
+		.headers = headers,
+		.body = query->body.data,
+		.body_len = query->body.len,
+		.body_max = ANSWER_MAX};
+	struct bound within = bound_within(bound, CALL_NS);
+	if (http_call(ec2->http, &request, response, &within, err) == 0)
+		return 0;
+	/* Our own limit of one try is a passing fault, unless the caller's bound is over, too. */
+	if (err && err->kind == ERROR_TIMEOUT && bound_left_ns(bound) > 0)
+		err->kind = ERROR_RETRY;
+	return -1;
+}
+
+/* The server's clock, where ours is further off than it takes. */
+static bool clock_corrected(struct ec2 *ec2, const struct http_response *response)
+{
+	int64_t theirs = http_response_date(response);
+	int64_t offset = theirs ? theirs - time(NULL) : 0;
+	int64_t known = atomic_load(&ec2->clock_offset_s);
+	if (!theirs || llabs(offset - known) < SKEW_MIN_S)
+		return false;
+	atomic_store(&ec2->clock_offset_s, offset);
+	log_warn(
+		"aws: this machine's clock differs from Amazon's by %lld s; requests are signed with theirs",
+		(long long)-offset);
+	return true;
+}
+
+struct attempt {
+	unsigned faults, throttled;
+	bool mended; /* credentials or clock, once */
+};
+
+/* After a failure: may the call be sent again now? Waits as long as it must. */
+static bool again(struct ec2 *ec2, enum ec2_class class, struct attempt *attempt,
+	uint64_t retry_after_ns, const struct bound *bound, const struct error *failed)
+{
+	uint64_t pause;
+	if (failed->kind == ERROR_THROTTLED) {
+		pause = backoff_ns(++attempt->throttled);
+		pause = pause > retry_after_ns ? pause : retry_after_ns;
+		throttle_hold(ec2->throttles[class], pause);
+		log_debug("aws: %s; again in %.1f s", error_message(failed),
+			(double)pause / (double)NS_PER_S);
+		return pause < bound_left_ns(bound);
+	}
+	if (failed->kind != ERROR_RETRY || ++attempt->faults >= FAULTS_MAX)
+		return false;
+	pause = backoff_ns(attempt->faults);
+	pause = pause > retry_after_ns ? pause : retry_after_ns;
+	return pause < bound_left_ns(bound) &&
+	       bound_sleep(bound, pause, "repeat a call", NULL) == 0;
+}
+
+int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, xmlDoc **reply,
+	const struct bound *bound, struct error *err)
+{
+	struct attempt attempt = {0};
+	*reply = NULL;
+	if (query->body.failed)
+		return error_set(err, ERROR_CAPACITY, "%s: out of memory", query->action);
+	for (;;) {
+		cleanup_error why = ERROR_INIT;
+		cleanup_credentials key = {0};
+		cleanup_response response = {0};
+		char code[FAILURE_CODE_SIZE] = "";
+		uint64_t retry_after_ns = 0;
+		if (throttle_take(ec2->throttles[class], bound, &why) < 0 ||
+			credentials_get(ec2->credentials, &key, bound, &why) < 0) {
+			error_move(err, &why);
+			return error_prefix(err, "%s", query->action);
+		}
+		if (send_signed(ec2, &key, query, &response, bound, &why) == 0) {
+			if (response.status == 200) {
+				*reply = xml_parse(query->action, response.body.data,
+					response.body.len, &why);
+				if (*reply)
+					return 0;
+			} else {
+				failure_read(response.status, response.body.data, response.body.len,
+					code, sizeof(code), &why);
+				retry_after_ns = http_response_retry_after_ns(&response);
+			}
+		}
+		bool stale = failure_is_stale_credentials(code);
+		if (!attempt.mended && (stale || failure_is_clock(code))) {
+			attempt.mended = true;
+			bool clock = failure_is_clock(code) && clock_corrected(ec2, &response);
+			if (!clock && stale)
+				credentials_refuse(ec2->credentials, key.key_id);
+			if (clock || stale)
+				continue;
+		}
+		if (again(ec2, class, &attempt, retry_after_ns, bound, &why))
+			continue;
+		error_move(err, &why);
+		return error_prefix(err, "%s", query->action);
+	}
+}
+
+int ec2_do(struct ec2 *ec2, enum ec2_class class, const struct query *query,
+	const struct bound *bound, struct error *err)
+{
+	cleanup_xml *reply = NULL;
+	return ec2_call(ec2, class, query, &reply, bound, err);
+}

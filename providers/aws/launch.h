@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * launch.h - the RunInstances request of a pod VM
+ */
+#ifndef PEERPOD_AWS_LAUNCH_H
+#define PEERPOD_AWS_LAUNCH_H
+
+#include "providers/aws/catalogue.h"
+#include "providers/aws/options.h"
+#include "providers/aws/place.h"
+#include "providers/aws/query.h"
+#include "providers/provider.h"
+
+/* EC2: user data is limited to 16 KiB before base64. */
+#define USER_DATA_MAX 16384
+
+struct launch {
+	const struct aws_options *options;
+	const struct instance_request *request;
+	struct place_network network;
+	const char *image;
+	struct image_facts image_facts;  /* unused with a launch template */
+	const struct offering *offering; /* zone: the subnet; NULL: the launch template decides */
+	bool snp;
+	const char *client_token;
+};
+
+/* ERROR_INVALID where the request cannot be made as it is. */
+int launch_check(const struct aws_options *o, const struct instance_request *r, struct error *err);
+
+/* Fills the query; dry: EC2 only says whether it would be allowed. */
+int launch_query(const struct launch *launch, bool dry, struct query *query, struct error *err);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * provider.c - the door of the AWS driver: the table that the loader reads
+ *
+ * Opening checks the options and asks nothing of anybody: an adaptor starts, and serves what runs, also while Amazon
+ * cannot be reached.
+ */
+#include <libxml/parser.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "providers/aws/driver.h"
+#include "providers/aws/tags.h"
+
+static void driver_close(struct provider *p)
+{
+	if (!p)
+		return;
+	describer_free(p->by_id);
+	describer_free(p->by_token);
+	catalogue_free(p->catalogue);
+	if (p->refusals)
+		choice_memory_free(p->refusals);
+	ec2_free(p->ec2);
+	free(p);
+}
+
+DEFINE_CLEANUP(struct provider, driver_close)
+
+static struct provider *driver_open(const void *values, const struct bound *bound,
+	struct error *err)
+{
+	(void)bound;
+	const struct aws_options *options = values;
+	if (aws_options_check(options, err) < 0)
+		return NULL;
+	xmlInitParser();
+	cleanup(driver_close_ptr) struct provider *p = calloc(1, sizeof(*p));
+	if (p) {
+		p->options = options;
+		p->ec2 = ec2_new(options, err);
+		p->by_id = describer_new(p->ec2, "instance-id", false);
+		p->by_token = describer_new(p->ec2, "tag:" TAG_TOKEN, true);
+		p->catalogue = catalogue_new(p->ec2);
+		p->refusals = choice_memory_new();
+	}
+	if (!p || !p->ec2 || !p->by_id || !p->by_token || !p->catalogue || !p->refusals) {
+		error_set(err, ERROR_CAPACITY, "out of memory");
+		return NULL;
+	}
+	return take_ptr(p);
+}
+
+/* EC2 gives ids out itself. */
+static char *driver_expected_id(struct provider *p, const char *token)
+{
+	(void)p;
+	(void)token;
+	return strdup("");
+}
+
+const struct provider_table peerpod_provider = {
+	.abi = PROVIDER_ABI,
+	.name = "aws",
+	.title = "instances of Amazon EC2",
+	.options = aws_option_table,
+	.option_count = AWS_OPTION_COUNT,
+	.values_size = sizeof(struct aws_options),
+	.open = driver_open,
+	.close = driver_close,
+	.check = driver_check,
+	.expected_id = driver_expected_id,
+	.create = driver_create,
+	.wait_addresses = driver_wait_addresses,
+	.find = driver_find,
+	.delete = driver_delete,
+	.list = driver_list,
+	.console_tail = driver_console_tail,
+};

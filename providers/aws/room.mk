@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+# providers/aws: pod VMs on Amazon EC2.
+aws_src := $(wildcard providers/aws/*.c) providers/choice/choice.c providers/choice/memory.c
+aws_pkgs := libcurl libxml-2.0 libcrypto jansson
+$(call driver,aws,$(aws_src),http,$(aws_pkgs))
