@@ -79,7 +79,7 @@ void domain_name_make(const char *wish, const char *token, unsigned attempt,
 		strnlen(token, tail_len[attempt < NAME_ATTEMPTS ? attempt : NAME_ATTEMPTS - 1]);
 	size_t room = DOMAIN_NAME_MAX - (tail ? tail + 1 : 0);
 	size_t len = 0;
-	for (; wish[len] && len < room; len++) {
+	for (; len < room && wish[len]; len++) {
 		unsigned char c = (unsigned char)wish[len];
 		name[len] = (char)(c < 0x80 && isalnum(c) ? tolower(c) : '-');
 	}
