@@ -175,8 +175,12 @@ static virConnectPtr open_conn(struct connection *c, struct error *err)
 		pthread_mutex_lock(&c->mutex);
 		c->references++;
 		pthread_mutex_unlock(&c->mutex);
-		if (virConnectRegisterCloseCallback(conn, on_close, c, unref_opaque) < 0)
-			unref(c);
+		if (virConnectRegisterCloseCallback(conn, on_close, c, unref_opaque) < 0) {
+			/* Never the last one: the thread that opens holds its own. */
+			pthread_mutex_lock(&c->mutex);
+			c->references--;
+			pthread_mutex_unlock(&c->mutex);
+		}
 	}
 	return conn;
 }

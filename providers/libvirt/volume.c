@@ -266,7 +266,7 @@ int base_image_probe(struct call *call, virStorageVolPtr volume, const struct ba
 {
 	if (strcmp(base->format, "qcow2") != 0)
 		return 0;
-	cleanup(free_ptr) unsigned char *head = malloc(QCOW2_HEAD_MAX);
+	cleanup(free_ptr) unsigned char *head = calloc(1, QCOW2_HEAD_MAX);
 	if (!head)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	size_t want = QCOW2_HEAD_MAX;

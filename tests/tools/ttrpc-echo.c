@@ -81,7 +81,7 @@ static int pour(void *context, struct ttrpc_call *call, struct error *err)
 	(void)context;
 	struct ttrpc_bytes text = text_of(call->payload.data, call->payload.len);
 	cleanup(free_ptr) char *count = strndup(text.len ? (const char *)text.data : "", text.len);
-	for (long i = 0; i < strtol(count, NULL, 10); i++) {
+	for (long i = 0; count && i < strtol(count, NULL, 10); i++) {
 		char number[24];
 		cleanup(buf_free) struct buf message = BUF_INIT;
 		put_text(&message, number, (size_t)snprintf(number, sizeof(number), "%ld", i));

@@ -136,7 +136,6 @@ int state_read(const char *dir, const char *token, struct record *record, struct
 			address ? address : "");
 	}
 	*record = read;
-	read = (struct record){0};
 	return 0;
 }
 
