@@ -103,15 +103,15 @@ struct http_client *http_client_new(const char *ca_file, struct error *err)
 	pthread_once(&once, curl_start);
 	if (!ca_file || !*ca_file)
 		ca_file = getenv("SSL_CERT_FILE");
+	char *file = strdup(ca_file ? ca_file : "");
 	struct http_client *client = calloc(1, sizeof(*client));
-	if (client && ca_file && *ca_file && !(client->ca_file = strdup(ca_file))) {
+	if (!client || !file) {
 		free(client);
-		client = NULL;
-	}
-	if (!client) {
+		free(file);
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}
+	client->ca_file = file;
 	pthread_mutex_init(&client->lock, NULL);
 	return client;
 }
@@ -246,7 +246,7 @@ static int prepare(struct http_client *client, CURL *easy, const struct http_req
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_len);
 		SET(CURLOPT_POSTFIELDS, request->body);
 	}
-	if (client->ca_file)
+	if (*client->ca_file)
 		SET(CURLOPT_CAINFO, client->ca_file);
 	if (request->direct)
 		SET(CURLOPT_PROXY, "");

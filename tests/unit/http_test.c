@@ -108,7 +108,8 @@ static const struct {
 
 static void *serve_one(void *opaque)
 {
-	int fd = (int)(intptr_t)opaque;
+	int fd = *(int *)opaque;
+	free(opaque);
 	char request[4096];
 	for (;;) {
 		size_t len = 0;
@@ -147,10 +148,15 @@ static void *serve(void *opaque)
 	while ((fd = accept(s->fd, NULL, NULL)) >= 0) {
 		pthread_t thread;
 		s->connections++;
-		if (pthread_create(&thread, NULL, serve_one, (void *)(intptr_t)fd) == 0)
+		int *given = malloc(sizeof(*given));
+		if (given)
+			*given = fd;
+		if (given && pthread_create(&thread, NULL, serve_one, given) == 0) {
 			pthread_detach(thread);
-		else
+		} else {
+			free(given);
 			close(fd);
+		}
 	}
 	return NULL;
 }
