@@ -153,8 +153,7 @@ def test_bad_user_data_ends_the_machine_and_says_why(vm, tmp_path):
 @pytest.fixture
 def full_files() -> dict:
     """Path to mode of the root file system of the full image."""
-    if not (FULL / "stamp").exists():
-        pytest.skip("no full image: make image FLAVOUR=full")
+    need_image(FULL, "make image FLAVOUR=full")
     lines = (line.split(" ", 1) for line in (FULL / "files").read_text().splitlines())
     return {path[1:]: mode for mode, path in lines}
 
@@ -238,7 +237,6 @@ def test_the_full_image_holds_the_units_and_no_identity(full_files):
     assert "/usr/local/bin/podvm-init" not in full_files
 
 
-@pytest.mark.skipif(not os.environ.get("PEERPOD_NIGHTLY"), reason="PEERPOD_NIGHTLY is not set: boots of the full image")
 @pytest.mark.parametrize("uefi", [False, True], ids=["direct", "uefi"])
 def test_the_full_image_boots_to_an_agent_that_answers(tmp_path, certificates, uefi):
     need_image(FULL, "make image FLAVOUR=full")
@@ -255,7 +253,6 @@ def test_the_full_image_boots_to_an_agent_that_answers(tmp_path, certificates, u
         vm.stop()
 
 
-@pytest.mark.skipif(not os.environ.get("PEERPOD_NIGHTLY"), reason="PEERPOD_NIGHTLY is not set: boots of the full image")
 def test_a_changed_root_does_not_boot(tmp_path, certificates):
     """One byte of the root's superblock: what the hash in the command line no longer covers is not run."""
     need_image(FULL, "make image FLAVOUR=full")
