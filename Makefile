@@ -82,7 +82,7 @@ prog_$(1)_ldflags := $(5)
 $$B/$(1): $$$$(call objects_of,$$$$(prog_$(1)_src)) $$$$(call lib_files,$$$$(prog_$(1)_libs))
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"
-	@$$(if $$(call has_cxx,$(3)),$$(CXX),$$(CC)) -pie $$(LDFLAGS_ALL) $(5) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread -ldl
+	@$$(call linker,$(3)) -pie $$(LDFLAGS_ALL) $(5) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread -ldl
 endef
 program = $(eval $(call program_template,$(strip $(1)),$(2),$(3),$(4),$(5)))
 
@@ -109,7 +109,7 @@ unit_$(1)_src := tests/unit/$(1).c $(2)
 $$B/unit/$(1): $$$$(call objects_of,$$$$(unit_$(1)_src)) $$$$(call lib_files,$(3))
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"
-	@$$(if $$(call has_cxx,$(3)),$$(CXX),$$(CC)) -pie $$(LDFLAGS_ALL) $(5) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4) cmocka) -lpthread -ldl
+	@$$(call linker,$(3)) -pie $$(LDFLAGS_ALL) $(5) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4) cmocka) -lpthread -ldl
 endef
 unit_test = $(eval $(call unit_template,$(strip $(1)),$(2),$(3),$(4),$(5)))
 
@@ -121,7 +121,7 @@ fuzz_$(1)_src := tests/fuzz/$(1).c $(2)
 $$B/fuzz-$(1): $$$$(call objects_of,$$$$(fuzz_$(1)_src)) $$$$(call lib_files,$(3))
 	@mkdir -p $$(@D)
 	@echo "  LINK  $$@"
-	@$$(if $$(call has_cxx,$(3)),$$(CXX),$$(CC)) $$(LDFLAGS_ALL) -fsanitize=fuzzer -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread -ldl
+	@$$(call linker,$(3)) $$(LDFLAGS_ALL) -fsanitize=fuzzer -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $$(call pkg_libs,$(3),$(4)) -lpthread -ldl
 endef
 fuzz_target = $(eval $(call fuzz_template,$(strip $(1)),$(2),$(3),$(4)))
 
@@ -129,6 +129,8 @@ objects_of = $(patsubst %.cc,$B/obj/%.o,$(patsubst %.c,$B/obj/%.o,$(1)))
 proto_objects_of = $(patsubst lib/%.proto,$B/gen/%.pb-c.o,$(1))
 closure = $(sort $(foreach l,$(1),$(l) $(call closure,$(lib_$(l)_needs))))
 lib_files = $(foreach l,$(call closure,$(1)),$B/lib/lib$(l).a)
+# toml++ needs little of the C++ library: what is used of it goes into the program, not all of it into memory.
+linker = $(if $(call has_cxx,$(1)),$(CXX) $(if $(SAN),,-static-libstdc++ -static-libgcc),$(CC))
 has_cxx = $(filter %.cc,$(foreach l,$(call closure,$(1)),$(lib_$(l)_src)))
 pkg_libs = $(shell $(PKG_CONFIG) --libs $(sort $(2) $(foreach l,$(call closure,$(1)),$(lib_$(l)_pkgs))) 2>/dev/null)
 
