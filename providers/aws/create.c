@@ -32,7 +32,7 @@ struct offerings {
 	struct offering *list;
 	size_t count;
 	struct choice choice;
-	char **types, **subnets;
+	char **types, **allowed, **subnets;
 };
 
 static void offerings_free(struct offerings *o)
@@ -41,17 +41,24 @@ static void offerings_free(struct offerings *o)
 	free(o->facts);
 	free(o->list);
 	list_free(o->types);
+	list_free(o->allowed);
 	list_free(o->subnets);
 }
 
-/* The default type is a candidate also where the list of types does not name it: upstream validates afterwards. */
-static char **candidate_types(const struct aws_options *o)
+/* The allowed types, and what the pod asks for, so that it is told why it cannot have it. */
+static char **candidate_types(const struct aws_options *o, const char *asked)
 {
-	char **list = list_split(o->instance_types);
-	if (!list || *list)
+	const char *allowed = *o->instance_types ? o->instance_types : o->instance_type;
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	char **list = list_split(allowed);
+	bool listed = !*asked;
+	for (char **p = list; p && *p; p++)
+		listed |= !strcmp(*p, asked);
+	if (!list || listed)
 		return list;
 	list_free(list);
-	return list_split(o->instance_type);
+	buf_printf(&text, "%s,%s", allowed, asked);
+	return list_split(buf_text(&text));
 }
 
 static int offerings_multiply(struct offerings *o, size_t facts, bool spot, struct error *err)
@@ -78,8 +85,9 @@ static int offerings_rank(struct provider *p, const struct instance_request *r, 
 {
 	const struct aws_options *options = p->options;
 	size_t facts = 0;
-	o->types = candidate_types(options);
-	if (!o->types)
+	o->types = candidate_types(options, r->instance_type);
+	o->allowed = list_split(options->instance_types);
+	if (!o->types || !o->allowed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	if (catalogue_types(p->catalogue, o->types, &o->facts, &facts, bound, err) < 0 ||
 		offerings_multiply(o, facts, options->spot, err) < 0)
@@ -91,7 +99,7 @@ static int offerings_rank(struct provider *p, const struct instance_request *r, 
 		.tees = snp ? CHOICE_TEE_SNP : 0,
 		.type = r->instance_type,
 		.default_type = options->instance_type,
-		.allowed = *options->instance_types ? (const char *const *)o->types : NULL,
+		.allowed = (const char *const *)o->allowed,
 		.spot = options->spot,
 		.on_demand = !options->spot,
 		.nics = r->second_nic ? 2 : 1,
@@ -122,6 +130,7 @@ static void log_choice(const struct choice *choice)
 struct making {
 	struct provider *p;
 	struct launch launch;
+	char client_token[72];
 	unsigned tries; /* client tokens used up */
 	bool sent;      /* a request went out whose fate is not known */
 };
@@ -143,14 +152,15 @@ static int find_live(struct provider *p, const char *token, struct vm *vm,
 /* With the token of this try: 1 there is an instance, 0 this token is used up, -1 failed. */
 static int run_once(struct making *m, struct vm *vm, const struct bound *bound, struct error *err)
 {
-	char client_token[72];
 	cleanup_query query = {0};
 	cleanup_xml *reply = NULL;
 	cleanup_error why = ERROR_INIT;
 	const char *token = m->launch.request->token;
-	snprintf(client_token, sizeof(client_token), m->tries ? "%s-%u" : "%s", token,
-		m->tries + 1);
-	m->launch.client_token = client_token;
+	if (m->tries)
+		snprintf(m->client_token, sizeof(m->client_token), "%s-%u", token, m->tries + 1);
+	else
+		snprintf(m->client_token, sizeof(m->client_token), "%s", token);
+	m->launch.client_token = m->client_token;
 	m->tries++;
 	if (launch_query(&m->launch, false, &query, err) < 0)
 		return -1;

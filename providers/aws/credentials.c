@@ -236,7 +236,7 @@ static int load_web_identity(struct credential_store *s, struct credentials *out
 	query_add(&query, name, "RoleSessionName");
 	query_add(&query, buf_text(&token), "WebIdentityToken");
 	query_add(&query, SESSION_SECONDS, "DurationSeconds");
-	const char *const headers[] = {"Content-Type: " FORM_TYPE, NULL};
+	const char *const headers[] = {FORM_HEADER, NULL};
 	const struct http_request request = {.method = "POST",
 		.url = endpoint.url,
 		.headers = headers,

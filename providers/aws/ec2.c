@@ -126,7 +126,7 @@ static int send_signed(struct ec2 *ec2, const struct credentials *key, const str
 	buf_printf(&date, "X-Amz-Date: %s", when);
 	buf_printf(&host, "Host: %s", endpoint.host);
 	buf_printf(&token, "X-Amz-Security-Token: %s", secret_reveal(&key->session_token));
-	const char *const headers[] = {"Content-Type: " FORM_TYPE, buf_text(&host), buf_text(&date),
+	const char *const headers[] = {FORM_HEADER, buf_text(&host), buf_text(&date),
 		buf_text(&authorization), key->session_token.len ? buf_text(&token) : NULL, NULL};
 	const struct http_request request = {.method = "POST",
 		.url = endpoint.url,

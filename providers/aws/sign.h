@@ -12,6 +12,7 @@
 #include "base/secret.h"
 
 #define FORM_TYPE "application/x-www-form-urlencoded; charset=utf-8"
+#define FORM_HEADER ("Content-Type: " FORM_TYPE)
 
 struct sign_input {
 	const char *key_id;
