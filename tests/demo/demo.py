@@ -162,6 +162,12 @@ class Demo:
         values = self.backend.values
         return f"{whose}, network {values['LIBVIRT_NET']} {values['LIBVIRT_NET_GATEWAY']}/24"
 
+    def sweep(self) -> None:
+        """What an earlier demo left that was killed before it could clean up."""
+        from peerpod import cni
+
+        cni.sweep(PREFIX)
+
     def start_network(self) -> str:
         from peerpod import cni
 
@@ -171,7 +177,7 @@ class Demo:
         return f"{self.pod.path}: {self.pod.interface} on bridge {self.network.name}"
 
     def start_adaptor(self) -> str:
-        from peerpod import cni, stack
+        from peerpod import cni, stack, ttrpc
 
         self.had_rules = "table inet peerpod" in cni.run("nft", "list", "tables")
         self.undo.append(self.remove_rules)
@@ -179,6 +185,7 @@ class Demo:
         self.backend.stack = self.stack
         self.undo.append(self.stack.close)
         self.stack.start()
+        ttrpc.wait_for_socket(self.stack.proxy_socket).close()
         pid, proxy = self.stack.process.pid, self.stack.proxy_pid()
         return f"adaptor {stack.rss_kib(pid) / 1024:.1f} MiB, agent-proxy {stack.rss_kib(proxy) / 1024:.1f} MiB resident"
 
@@ -334,6 +341,7 @@ class Demo:
         stages.run("build", self.build)
         if self.driver == "libvirt":
             stages.run("image", self.image)
+        self.sweep()
         self.before = self.picture()
         stages.run("libvirt daemon" if self.driver == "libvirt" else "bridge", self.start_backend)
         stages.run("pod network", self.start_network)

@@ -131,9 +131,13 @@ class Bridge:
         self.pods: list = []
         self._next = 2
         worker.ip("link", "add", self.name, "type", "bridge")
-        worker.ip("address", "add", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.name)
-        worker.ip("link", "set", self.name, "up")
-        self.cluster = self.add_pod("cluster")
+        try:
+            worker.ip("address", "add", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.name)
+            worker.ip("link", "set", self.name, "up")
+            self.cluster = self.add_pod("cluster")
+        except BaseException:
+            worker.ip("link", "delete", self.name, check=False)
+            raise
 
     def add_pod(self, name: str) -> Pod:
         pod = Pod(self, name, self._next)
@@ -172,6 +176,15 @@ class Bridge:
 
     def __exit__(self, *_):
         self.close()
+
+
+def sweep(prefix: str) -> None:
+    """Removes the namespaces and links that a run with this prefix left behind when it was killed."""
+    for path in NETNS_FOLDER.glob(f"{prefix}-*"):
+        run("ip", "netns", "delete", path.name, check=False)
+    for name in links():
+        if name.startswith(prefix):
+            run("ip", "link", "delete", name, check=False)
 
 
 def links(netns: Optional[str] = None) -> set:

@@ -35,6 +35,14 @@ void record_free(struct record *record)
 		free(take_ptr(*strings[i]));
 }
 
+/* Leaves an empty one behind, so that its scope frees nothing. */
+static struct record record_take(struct record *record)
+{
+	struct record taken = *record;
+	*record = (struct record){0};
+	return taken;
+}
+
 int state_check_token(const char *token, struct error *err)
 {
 	size_t len = strspn(token, "0123456789abcdef");
@@ -135,7 +143,7 @@ int state_read(const char *dir, const char *token, struct record *record, struct
 		snprintf(read.addresses[read.address_count++], sizeof(read.addresses[0]), "%s",
 			address ? address : "");
 	}
-	*record = read;
+	*record = record_take(&read);
 	return 0;
 }
 
