@@ -386,7 +386,9 @@ static int load(struct credential_store *s, struct credentials *out, const char 
 		bool none = why.kind == ERROR_GONE || why.kind == ERROR_UNSUPPORTED;
 		if (!none) {
 			error_move(err, &why);
-			return error_prefix(err, "credentials from %s", sources[i].name);
+			error_prefix(err, "credentials from %s", sources[i].name);
+			return tried.len ? error_append(err, " (before that, %s)", buf_text(&tried))
+					 : -1;
 		}
 		buf_printf(&tried, "%s%s: %s", tried.len ? "; " : "", sources[i].name,
 			error_message(&why));

@@ -23,6 +23,7 @@
 #define IMDS_TOKEN_S "21600" /* the longest that EC2 gives */
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
 #define LOCK_STEP_NS (10 * NS_PER_MS)
+#define REGION_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 struct place {
 	const struct aws_options *options;
@@ -86,7 +87,8 @@ static int token_fetch(struct place *place, const struct bound *bound, struct er
 		if (bound_check(bound, "instance metadata service", err) < 0)
 			return -1;
 		place->absent = true;
-		err ? (void)(err->kind = ERROR_RETRY) : (void)0;
+		if (err)
+			err->kind = ERROR_RETRY;
 		return -1;
 	}
 	if (response.status != 200)
@@ -208,9 +210,16 @@ static int region_find(struct place *place, const struct bound *bound, struct er
 	const struct aws_options *o = place->options;
 	cleanup_error why = ERROR_INIT;
 	const char *set = *o->region ? o->region : o->default_region;
+	place->absent = false;
 	place->region = *set ? strdup(set) : place_profile_region(o);
 	if (!place->region)
 		place->region = look_up(place, "placement/region", bound, &why);
+	/* It becomes part of a host name. */
+	if (place->region && strspn(place->region, REGION_LETTERS) != strlen(place->region)) {
+		error_set(err, ERROR_INVALID, "\"%.60s\" is no region", place->region);
+		free(take_ptr(place->region));
+		return -1;
+	}
 	if (place->region)
 		return 0;
 	if (why.kind == ERROR_TIMEOUT || why.kind == ERROR_CANCELED)
@@ -252,6 +261,7 @@ static int network_find(struct place *place, const struct bound *bound, struct e
 	cleanup_error why = ERROR_INIT, ignored = ERROR_INIT;
 	cleanup(free_ptr) char *mac = NULL, *subnet = NULL, *groups = NULL, *keys = NULL;
 	bool wanted = !o->use_launch_template;
+	place->absent = false;
 	if (wanted && (!*o->subnet || !*o->security_groups))
 		mac = look_up(place, "mac", bound, &why);
 	if (mac && !*o->subnet)

@@ -95,7 +95,7 @@ static char *or_empty(char **text)
 int vm_give(struct vm *vm, bool public_ip, struct instance *instance, struct error *err)
 {
 	*instance = (struct instance){
-		.id = take_ptr(vm->id),
+		.id = vm->id,
 		.name = or_empty(&vm->name),
 		.sandbox = or_empty(&vm->sandbox),
 		.node = or_empty(&vm->node),
@@ -106,6 +106,7 @@ int vm_give(struct vm *vm, bool public_ip, struct instance *instance, struct err
 		.created = vm->launched,
 		.addresses = calloc(VM_NICS_MAX + 1, sizeof(char *)),
 	};
+	vm->id = NULL;
 	if (!instance->addresses) {
 		instance_free(instance);
 		return error_set(err, ERROR_CAPACITY, "out of memory");
