@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from peerpod import ttrpc
+from peerpod.shim import wait_until
 
 
 def test_frames_are_the_known_bytes():
@@ -74,6 +75,7 @@ def test_a_stream_goes_both_ways(pair):
 def test_a_lost_connection_fails_what_is_under_way(pair):
     client, server, _ = pair
     slow = client.start("s", "Slow", b"never")
+    wait_until(lambda: ("s", "Slow") in server.requests, 5, "the call has arrived")
     server.drop_connections()
     with pytest.raises(ttrpc.Closed):
         slow.result(5)
