@@ -272,14 +272,14 @@ class Cloud:
             "no_proxy": "127.0.0.1",
         }
 
-    def tool(self, verb, environment=(), **arguments):
+    def tool(self, verb, environment=(), stdin="", **arguments):
         words = [f"{key.replace('_', '-')}={value}" for key, value in arguments.items()]
         driver = str(paths.BUILD / "providers/aws.so")
         merged = {name: value for name, value in {**self.environment(), **dict(environment)}.items() if value is not None}
         done = subprocess.run(
             [paths.program("provider-tool"), driver, "--", *verb.split(), *words],
             env=merged,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=120,

@@ -4,6 +4,7 @@
 import json
 import re
 import secrets
+import ssl
 import subprocess
 import time
 
@@ -100,6 +101,26 @@ def test_public_address_comes_first(cloud):
     assert f"<publicIp>{address}</publicIp>" in cloud.ask("DescribeInstances", **{"InstanceId.1": made["id"]})
     refused = failed(create, cloud, {"USE_PUBLIC_IP": "true"}, second_nic=1)
     assert refused.kind == "unsupported" and "exclude each other" in refused.message
+
+
+def test_a_launch_template_says_what_the_pod_does_not(cloud):
+    cloud.ask(
+        "CreateLaunchTemplate",
+        **{
+            "LaunchTemplateName": "kata",
+            "LaunchTemplateData.ImageId": cloud.image,
+            "LaunchTemplateData.InstanceType": "m6a.large",
+            "LaunchTemplateData.NetworkInterface.1.SubnetId": cloud.subnets[0],
+            "LaunchTemplateData.NetworkInterface.1.DeviceIndex": "0",
+        },
+    )
+    template = {"USE_PODVM_LAUNCHTEMPLATE": "true", "PODVM_AMI_ID": None, "AWS_SUBNET_ID": None, "AWS_SG_IDS": None}
+    made = create(cloud, template)
+    assert made["id"] in [one["id"] for one in cloud.tool("list")]
+    (sent,) = cloud.front.sent("RunInstances")
+    assert sent["LaunchTemplate.LaunchTemplateName"] == "kata"
+    assert not {"ImageId", "InstanceType", "SubnetId", "CpuOptions.AmdSevSnp", "BlockDeviceMapping.1.DeviceName"} & set(sent)
+    assert cloud.front.count("DescribeImages") == 0
 
 
 def make_volume(cloud, zone) -> str:
@@ -213,6 +234,15 @@ def test_capacity_errors_lead_to_the_next_subnet_and_type(cloud):
     cloud.front.script("RunInstances", code="VcpuLimitExceeded", status=400, times=9, match=lambda p: p["InstanceType"].startswith("c6a"))
     create(cloud, types, vcpus=4, memory=8192)
     assert [one["InstanceType"] for one in cloud.front.sent("RunInstances")][2:] == ["c6a.xlarge", "m6a.xlarge"]
+
+
+def test_what_was_refused_is_not_asked_for_again_for_a_while(cloud):
+    full = cloud.subnets[0]
+    cloud.front.script("RunInstances", code="InsufficientInstanceCapacity", times=9, match=lambda p: p["SubnetId"] == full)
+    verbs = "".join(f"create token={new_token()} name=podvm-{i}\n" for i in range(2))
+    cloud.tool("serve", {"AWS_SUBNET_ID": ",".join(cloud.subnets)}, stdin=verbs)
+    assert [one["SubnetId"] for one in cloud.front.sent("RunInstances")] == [full, cloud.subnets[1], cloud.subnets[1]]
+    assert "refused a short while ago (capacity)" in cloud.log
 
 
 def test_no_room_anywhere_says_so(cloud):
@@ -376,6 +406,21 @@ def test_refused_keys_are_fetched_anew_once(cloud):
     cloud.front.imds = {"iam/security-credentials/": "role", "iam/security-credentials/role": credentials}
     assert cloud.tool("list", NO_KEYS) == []
     assert len(rounds) == 2 and cloud.front.count("DescribeInstances") == 2
+
+
+def test_only_a_trusted_certificate_is_talked_to(cloud, tmp_path):
+    certificate, key = tmp_path / "certificate", tmp_path / "key"
+    subject = ["-subj", "/CN=ec2", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), *subject]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    cloud.front.server.socket = context.wrap_socket(cloud.front.server.socket, server_side=True)
+    tls = {"AWS_ENDPOINT_URL": cloud.front.url.replace("http:", "https:")}
+    assert cloud.tool("list", {**tls, "AWS_CA_BUNDLE": str(certificate)}) == []
+    error = failed(cloud.tool, "list", tls)
+    assert error.kind == "denied" and "SSL certificate problem" in error.message
+    assert cloud.front.count("DescribeInstances") == 1
 
 
 def test_a_wrong_clock_is_put_right_by_the_servers(cloud):
