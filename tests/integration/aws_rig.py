@@ -165,7 +165,7 @@ class Front:
                 known, answer = self.tokens[token]
                 if known != asked:
                     return 400, ERROR.format(code="IdempotentParameterMismatch").encode()
-                return 200, answer
+                return 200, self.as_it_is_now(answer)
             if self.page_size and "MaxResults" in asked:
                 asked["MaxResults"] = str(self.page_size)
             status, answer = self.moto(asked, handler)
@@ -178,6 +178,13 @@ class Front:
                     asked = {name: value for name, value in parameters.items() if name != "ClientToken"}
                     self.tokens[token] = (asked, answer)
             return status, answer
+
+    def as_it_is_now(self, answer):
+        """The answer to a launch with the state that the instance has meanwhile."""
+        made = re.search(rb"<instanceId>(.*?)</instanceId>", answer).group(1).decode()
+        _, shown = self.moto({"Action": "DescribeInstances", "Version": "2016-11-15", "InstanceId.1": made})
+        state = re.search(rb"<instanceState>.*?</instanceState>", shown, re.DOTALL).group(0)
+        return re.sub(rb"<instanceState>.*?</instanceState>", state, answer, flags=re.DOTALL)
 
     def moto(self, parameters, handler=None):
         connection = http.client.HTTPConnection("127.0.0.1", self.moto_port, timeout=30)

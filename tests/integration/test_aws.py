@@ -176,11 +176,12 @@ def test_crash_before_the_answer_with_other_user_data_later_gives_the_same_insta
     assert again["id"] == made["id"]
 
 
-def test_a_token_of_an_instance_that_ended_is_not_used_again(cloud):
+@pytest.mark.parametrize("later", [{}, {"ROOT_VOLUME_SIZE": "40"}], ids=["same-request", "other-request"])
+def test_a_token_of_an_instance_that_ended_is_not_used_again(cloud, later):
     token = new_token()
     first = create(cloud, token=token)
     cloud.tool("delete", id=first["id"])
-    second = create(cloud, {"ROOT_VOLUME_SIZE": "40"}, token=token)
+    second = create(cloud, later, token=token)
     assert second["id"] != first["id"]
     assert [one["ClientToken"] for one in cloud.front.sent("RunInstances")] == [token, token, token + "-2"]
 
@@ -320,7 +321,7 @@ JSON = (
 )
 
 
-def later(seconds=7200) -> str:
+def in_future(seconds=7200) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
 
 
@@ -334,7 +335,7 @@ def test_instance_profile_gives_keys_and_place(cloud):
     mac = "network/interfaces/macs/0a:00:00:00:00:01/"
     cloud.front.imds = {
         "iam/security-credentials/": "role\n",
-        "iam/security-credentials/role": JSON.format(later()),
+        "iam/security-credentials/role": JSON.format(in_future()),
         "placement/region": aws_rig.REGION,
         "mac": "0a:00:00:00:00:01",
         mac + "subnet-id": cloud.subnets[2],
@@ -351,7 +352,7 @@ def test_web_identity_gives_keys(cloud, tmp_path):
     answer = (
         "<R><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey>"
         "<SessionToken>web</SessionToken><Expiration>{}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></R>"
-    ).format(aws_rig.KEY, aws_rig.SECRET, later())
+    ).format(aws_rig.KEY, aws_rig.SECRET, in_future())
     cloud.front.sts = [(200, answer)]
     web = {**NO_KEYS, "AWS_ROLE_ARN": "arn:aws:iam::1:role/r", "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token")}
     assert cloud.tool("list", web) == []
@@ -365,7 +366,7 @@ def test_web_identity_gives_keys(cloud, tmp_path):
 def test_container_endpoint_gives_keys(cloud, tmp_path):
     (tmp_path / "token").write_text("pod-token")
     seen = []
-    cloud.front.imds["/v1/credentials"] = lambda handler: seen.append(handler.headers["Authorization"]) or JSON.format(later())
+    cloud.front.imds["/v1/credentials"] = lambda handler: seen.append(handler.headers["Authorization"]) or JSON.format(in_future())
     pod = {
         **NO_KEYS,
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": cloud.front.url + "/v1/credentials",
@@ -400,7 +401,7 @@ def test_refused_keys_are_fetched_anew_once(cloud):
 
     def credentials(handler):
         rounds.append(handler)
-        text = JSON.format(later())
+        text = JSON.format(in_future())
         return text.replace(aws_rig.KEY, "AKIDREVOKED") if len(rounds) == 1 else text
 
     cloud.front.imds = {"iam/security-credentials/": "role", "iam/security-credentials/role": credentials}
