@@ -29,8 +29,9 @@ def cloud(running):
     """An EC2 without instances of ours, and a front that remembers nothing."""
     running.reset_front()
     yield running
+    launched = running.front.count("RunInstances")
     running.reset_front()
-    for instance in running.tool("list"):
+    for instance in running.tool("list") if launched else []:
         running.tool("delete", id=instance["id"])
 
 
@@ -216,8 +217,8 @@ def test_list_goes_through_all_pages(cloud):
 
 
 def test_many_that_ask_share_calls(cloud):
-    cloud.tool("parallel 12 create", token=new_token()[:20] + "%d", name="podvm-%d")
-    assert cloud.front.count("RunInstances") == 12
+    cloud.tool("parallel 9 create", token=new_token()[:20] + "%d", name="podvm-%d")
+    assert cloud.front.count("RunInstances") == 9
     assert cloud.front.count("DescribeInstances") <= 5
 
 
