@@ -30,7 +30,7 @@ const char *__tsan_default_suppressions(void)
 #endif
 
 static bool fail_upload;
-static size_t uploaded;
+static _Atomic size_t uploaded; /* by the last upload; several threads upload */
 
 virStreamPtr __wrap_virStreamNew(virConnectPtr conn, unsigned flags);
 int __wrap_virStorageVolUpload(virStorageVolPtr vol, virStreamPtr stream, unsigned long long offset,
