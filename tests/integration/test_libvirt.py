@@ -497,7 +497,7 @@ def test_full_pool_is_capacity_and_leaves_nothing(rig):
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], check=True)
     # The daemon looks at the machine from a mount namespace of its own.
-    inside = ["nsenter", f"--mount=/proc/{rig.backend.pid}/ns/mnt"]
+    inside = ["nsenter", f"--target={rig.backend.pid}", "--mount", "--root"]
     subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(folder)], check=True)
     pool = f"{rig.backend.name}-tiny"
     try:
@@ -678,7 +678,7 @@ def test_kvm_node_that_qemu_cannot_open_is_named_with_both_remedies(rig):
     """The fault that makes every definition take 72 s; found without probing QEMU, so at once."""
     if not os.path.exists("/dev/kvm"):
         pytest.skip("this machine has no /dev/kvm")
-    inside = ["nsenter", f"--mount=/proc/{rig.backend.pid}/ns/mnt"]
+    inside = ["nsenter", f"--target={rig.backend.pid}", "--mount", "--root"]
     before = subprocess.run([*inside, "stat", "-c", "%a %U %G", "/dev/kvm"], capture_output=True, text=True, check=True)
     mode, user, group = before.stdout.split()
     if (rig.backend.folder / "kvm").exists() is False:

@@ -55,8 +55,10 @@ experimental_force_guest_pull = {force_guest_pull}
 """
 
 # The shim's own mounts, as containerd's shims have: what it writes below /run is its own and goes with it. Of
-# the machine's /run it sees the network namespaces. The log socket is there because it insists on one.
+# the machine's /run it sees the network namespaces. The log socket is there because it insists on one. Where /
+# is no mount point (a chroot) it cannot be made a slave, and /run is all that is mounted on.
 SETUP = """
+{ mount --make-rslave / 2>/dev/null || mount --make-rslave /run; } &&
 mkdir "$1/run" && mount --rbind /run "$1/run" && mount -t tmpfs tmpfs /run &&
 mkdir /run/netns && mount --rbind "$1/run/netns" /run/netns &&
 touch /run/syslog && mount --bind "$1/syslog" /run/syslog &&
@@ -246,7 +248,7 @@ class Shim:
         self._syslog_reader.start()
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                ["unshare", "--mount", "--propagation", "slave", "sh", "-c", SETUP, "sh", str(self.folder),
+                ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", SETUP, "sh", str(self.folder),
                  str(program), self.id],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=self.folder,
                 env={**os.environ, "KATA_CONF_FILE": str(configuration)},
