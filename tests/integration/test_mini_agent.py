@@ -16,7 +16,7 @@ import time
 import pytest
 from conftest import need
 
-from peerpod import paths, services, shim, ttrpc
+from peerpod import cni, paths, services, shim, ttrpc
 from peerpod.proto import agent as pb
 
 SHARED = "/run/kata-containers/shared/containers"
@@ -53,7 +53,7 @@ class Agent:
         )
         self.log = open(folder / "agent.log", "w+b")
         self.process = subprocess.Popen(
-            ["unshare", "--mount", "--net", "--propagation", "private", "sh", "-c", script, "sh", str(folder)]
+            ["unshare", "--mount", "--net", "--propagation", cni.private_mounts(), "sh", "-c", script, "sh", str(folder)]
             + program
             + ["-socket", self.socket, "-bundles", str(bundles), "-state", f"{folder}/state", *options],
             stderr=self.log,
@@ -496,7 +496,7 @@ def test_the_termination_message(agent):
 def test_wrong_options_are_named(tmp_path, arguments, text):
     command = [paths.program("mini-agent"), "-state", str(tmp_path / "state"), *arguments]
     done = subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", *command], capture_output=True, text=True, timeout=20
+        ["unshare", "--mount", "--propagation", cni.private_mounts(), *command], capture_output=True, text=True, timeout=20
     )
     assert done.returncode != 0
     assert text in done.stderr

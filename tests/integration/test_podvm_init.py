@@ -13,7 +13,7 @@ import time
 import pytest
 
 import conftest
-from peerpod import paths
+from peerpod import cni, paths
 
 # $LOG: one line for each start and end. A waiting script ends on SIGTERM.
 SCRIPTS = {
@@ -46,7 +46,7 @@ class Init:
         init = [paths.program("podvm-init"), "-container", f"-bin-dir={self.bin}", "-bundles=/b", *options]
         with open(self.console, "wb") as out:
             self.outer = subprocess.Popen(
-                ["unshare", "-mpnu", "--fork", "--kill-child", "bash", "-ec", NAMESPACES, "namespaces", *init],
+                ["unshare", "-mpnu", "--propagation", cni.private_mounts(), "--fork", "--kill-child", "bash", "-ec", NAMESPACES, "namespaces", *init],
                 stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                 env={**os.environ, "LOG": str(self.log), "USER_DATA": user_data},
             )  # fmt: skip

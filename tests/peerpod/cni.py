@@ -32,6 +32,13 @@ def run(*command: str, check: bool = True) -> str:
     return done.stdout
 
 
+def private_mounts() -> str:
+    """The propagation to give unshare(1), so that mounts inside stay inside. Where / is no mount point (a chroot on a
+    plain folder) it cannot be changed, and is left as it is."""
+    known = subprocess.run(["findmnt", "-n", "-M", "/"], capture_output=True).returncode == 0
+    return "private" if known else "unchanged"
+
+
 class Netns:
     """A named network namespace; loopback is up."""
 
