@@ -23,9 +23,9 @@ SHARED = "/run/kata-containers/shared/containers"
 CHANGED_ROOT = r"""
 root=$1/root
 mkdir -p $root && mount -t tmpfs tmpfs $root
-for d in bin dev etc lib lib64 proc run sbin sys tmp usr var work home root; do
-	if [ -L /$d ]; then ln -s "$(readlink /$d)" $root/$d
-	elif [ -d /$d ]; then mkdir $root/$d && mount --rbind /$d $root/$d; fi
+for d in /*; do
+	if [ -L $d ]; then ln -s "$(readlink $d)" $root$d
+	elif [ -d $d ]; then mkdir $root$d && mount --rbind $d $root$d; fi
 done
 mkdir $root/inner
 """
