@@ -78,6 +78,51 @@ static int read_machine_type(const char *value, void *place, struct error *err)
 	return read_text(value, 128, NULL, place, err);
 }
 
+static const struct {
+	const char *text;
+	int tee, market; /* -1: not this one's */
+} wishes[] = {
+	{"tee=none", TEE_NONE, -1},
+	{"tee=snp", TEE_SNP, -1},
+	{"tee=tdx", TEE_TDX, -1},
+	{"tee=sev", TEE_SEV, -1},
+	{"market=spot", -1, MARKET_SPOT},
+	{"market=on-demand", -1, MARKET_ON_DEMAND},
+};
+
+static int read_wish(const char *word, struct pod_request *request, struct error *err)
+{
+	for (size_t i = 0; i < array_size(wishes); i++) {
+		if (strcmp(word, wishes[i].text) != 0)
+			continue;
+		if (wishes[i].tee >= 0)
+			request->tee = (enum instance_tee)wishes[i].tee;
+		else
+			request->market = (enum instance_market)wishes[i].market;
+		return 0;
+	}
+	return error_set(err, ERROR_INVALID,
+		"\"%s\" is none of tee=none, tee=sev, tee=snp, tee=tdx, market=spot, market=on-demand",
+		word);
+}
+
+/* "m6a.large,tee=snp,market=spot": the type stays, the rest goes where it belongs. */
+static int take_apart_machine_type(struct pod_request *request, struct error *err)
+{
+	size_t type = strcspn(request->machine_type, ",");
+	char *rest = request->machine_type[type] ? request->machine_type + type + 1 : NULL;
+	if (memchr(request->machine_type, '=', type)) {
+		rest = request->machine_type;
+		type = 0;
+	}
+	while (rest) {
+		if (read_wish(strsep(&rest, ","), request, err) < 0)
+			return error_prefix(err, "annotation " HYPERVISOR_KEY("machine_type"));
+	}
+	request->machine_type[type] = '\0';
+	return 0;
+}
+
 static int read_image(const char *value, void *place, struct error *err)
 {
 	return read_text(value, 1024, NULL, place, err);
@@ -233,7 +278,8 @@ static int read_all(const struct annotation *annotations, size_t count, struct p
 		if (rules[i].read(value, (char *)request + rules[i].place, err) < 0)
 			return error_prefix(err, "annotation %s", rules[i].key);
 	}
-	if (put_text("", &request->pod_uid, err) < 0 || take_apart_name(request, err) < 0)
+	if (put_text("", &request->pod_uid, err) < 0 || take_apart_name(request, err) < 0 ||
+		take_apart_machine_type(request, err) < 0)
 		return -1;
 	if (!*request->pod_namespace)
 		return error_set(err, ERROR_INVALID,

@@ -4,6 +4,9 @@
  *
  * The shims send nine keys, always all of them, empty where there is nothing to say; other keys are
  * ignored. A value that is wrong is refused with a message that names the annotation.
+ *
+ * No shim passes on a key for the kind of confidential VM or for spot, so the machine type carries them:
+ * "m6a.large,tee=snp,market=spot", each part optional.
  */
 #ifndef PEERPOD_ADAPTOR_ANNOTATIONS_H
 #define PEERPOD_ADAPTOR_ANNOTATIONS_H
@@ -11,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
+#include "providers/provider.h"
 
 struct annotation {
 	const char *key, *value; /* NULL counts as empty */
@@ -21,6 +25,8 @@ struct pod_request {
 	char *pod, *pod_namespace;
 	char *pod_uid;      /* from a CRI-O sandbox name, else "": no shim sends it */
 	char *machine_type; /* "": the provider's choice */
+	enum instance_tee tee;
+	enum instance_market market;
 	char *image;        /* "": the configured one */
 	char *gpu_model;    /* a hint */
 	char *initdata;     /* TOML text, exact bytes; "" where the pod brings none */

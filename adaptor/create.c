@@ -81,6 +81,8 @@ static int fill_record(struct adaptor *adaptor, const char *id, const char *netn
 	record->pod_namespace = take_ptr(request->pod_namespace);
 	record->pod_uid = take_ptr(request->pod_uid);
 	record->instance_type = take_ptr(request->machine_type);
+	record->tee = request->tee;
+	record->market = request->market;
 	record->image = take_ptr(request->image);
 	record->vcpus = request->vcpus;
 	record->memory_mib = request->memory_mib;

@@ -116,9 +116,10 @@ static void check_configuration(struct adaptor *adaptor)
 	struct bound bound = {.deadline_ns = deadline_in(60 * NS_PER_S),
 		.cancel = adaptor->stopping};
 	cleanup_error why = ERROR_INIT;
+	cleanup_report report = {0};
 	if (adaptor->settings->cloud_config_verify || !world->driver->check)
 		return; /* done before we began to serve */
-	if (world->driver->check(world->provider, &bound, &why) < 0)
+	if (world->driver->check(world->provider, &report, &bound, &why) < 0)
 		log_warn("check of the provider's configuration: %s", error_message(&why));
 }
 

@@ -14,6 +14,7 @@
 #include "base/base64.h"
 #include "base/cleanup.h"
 #include "base/json.h"
+#include "providers/provider.h"
 
 /* gcc 12's analyzer loses sight of what is kept through an index; LeakSanitizer does not. */
 #ifndef __clang__
@@ -30,6 +31,7 @@ struct member {
 	enum member_type type;
 	size_t place;
 	int64_t min, max; /* MEMBER_INT */
+	bool optional;    /* records of older programs lack it */
 };
 
 #define MEMBER(key_, type_, member_, ...)                                           \
@@ -64,6 +66,8 @@ static const struct member members[] = {
 	MEMBER("vcpus", INT, vcpus, 0, INT32_MAX),
 	MEMBER("memory-mib", INT, memory_mib, 0, INT32_MAX),
 	MEMBER("gpus", INT, gpus, 0, INT32_MAX),
+	MEMBER("tee", INT, tee, TEE_DEFAULT, TEE_SEV, true),
+	MEMBER("market", INT, market, MARKET_DEFAULT, MARKET_SPOT, true),
 	MEMBER("second-nic", BOOL, second_nic),
 	MEMBER("initdata-digest", STRING, initdata_digest),
 	MEMBER("user-data", SECRET, user_data),
@@ -189,8 +193,9 @@ static int read_member(const json_t *object, const char *name, struct record *re
 	case MEMBER_SECRET:
 		return read_secret(object, name, member->key, place, err);
 	case MEMBER_INT:
-		return json_read_int(object, name, member->key, JSON_REQUIRED, member->min,
-			member->max, place, err);
+		return json_read_int(object, name, member->key,
+			member->optional ? JSON_OPTIONAL : JSON_REQUIRED, member->min, member->max,
+			place, err);
 	case MEMBER_BOOL:
 		return json_read_bool(object, name, member->key, JSON_REQUIRED, place, err);
 	}

@@ -57,6 +57,7 @@ struct record {
 	char *instance_name;
 	char *instance_type, *image;
 	int64_t vcpus, memory_mib, gpus;
+	int64_t tee, market; /* enum instance_tee, enum instance_market */
 	bool second_nic;
 	char *initdata_digest;   /* lower-case hex, or "" */
 	struct secret user_data; /* empty once the instance's id is known */

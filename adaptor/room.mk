@@ -3,7 +3,7 @@
 adaptor_libs := base proto ttrpc tls apf cloudinit initdata podnetwork
 adaptor_pkgs := libevent_core libevent_extra libevent_pthreads
 # All but the start of the program: what the tests link.
-adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adaptor/*.c)) providers/instance.c
+adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adaptor/*.c)) $(provider_shared_src)
 $(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),$(adaptor_pkgs),$(loader_ldflags))
 
 $(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))

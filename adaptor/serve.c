@@ -180,8 +180,9 @@ static int open_provider(struct service_process *process, struct error *err)
 		return error_prefix(err, "provider %s", driver->name);
 	if (!process->configuration->settings.cloud_config_verify || !driver->check)
 		return 0;
+	cleanup_report report = {0};
 	bound = bound_within(&BOUND_NONE, PROVIDER_CHECK_NS);
-	if (driver->check(process->world.provider, &bound, err) < 0)
+	if (driver->check(process->world.provider, &report, &bound, err) < 0)
 		return error_prefix(err, "provider %s: check of the configuration", driver->name);
 	log_info("the provider's configuration passed its check");
 	return 0;
@@ -330,6 +331,37 @@ static void warn_of_settings(const struct settings *settings)
 			settings->pods_dir);
 }
 
+/* -check: what the driver finds, as a table. Makes and serves nothing. */
+static int check_only(const struct configuration *configuration)
+{
+	const struct provider_table *driver = configuration->driver;
+	cleanup_error err = ERROR_INIT;
+	cleanup_report report = {0};
+	if (!driver->check) {
+		fprintf(stderr, "cloud-api-adaptor: driver %s has no check\n", driver->name);
+		return EXIT_USAGE;
+	}
+	struct bound bound = bound_within(&BOUND_NONE, PROVIDER_CHECK_NS);
+	struct provider *provider = driver->open(configuration->driver_values, &bound, &err);
+	if (!provider) {
+		fprintf(stderr, "cloud-api-adaptor: provider %s: %s\n", driver->name,
+			error_message(&err));
+		return EXIT_USAGE;
+	}
+	printf("check of the configuration of provider %s:\n", driver->name);
+	fflush(stdout);
+	int result = driver->check(provider, &report, &bound, &err);
+	check_report_print(&report, stdout);
+	driver->close(provider);
+	if (result == 0)
+		printf("nothing is wrong\n");
+	else if (!report.wrong)
+		printf("the check could not be finished: %s\n", error_message(&err));
+	else
+		printf("%zu wrong\n", report.wrong);
+	return result == 0 ? EXIT_OK : EXIT_RUNTIME;
+}
+
 int serve(const char *provider, int argc, char *const *argv)
 {
 	cleanup(configuration_free) struct configuration configuration = {0};
@@ -353,5 +385,7 @@ int serve(const char *provider, int argc, char *const *argv)
 	}
 	log_init("cloud-api-adaptor", configuration.settings.level, configuration.settings.format);
 	warn_of_settings(&configuration.settings);
+	if (configuration.settings.check)
+		return check_only(&configuration);
 	return run(&configuration);
 }

@@ -34,6 +34,7 @@ struct settings {
 	char *host_interface;
 	char *initdata; /* base64(gzip(TOML)) or "" */
 	bool cloud_config_verify;
+	bool check;
 	int64_t peerpods_limit;
 	bool scratch_space;
 	bool ext_network_via_podvm;

@@ -25,9 +25,11 @@
 #include "base/bound.h"
 #include "base/error.h"
 #include "base/option.h"
+#include "providers/check_report.h"
+#include "providers/choice/choice.h"
 
 /* Raised when a struct or a meaning below changes. The loader refuses another number. */
-#define PROVIDER_ABI 1
+#define PROVIDER_ABI 2
 
 /* One driver's state; each driver has its own definition. */
 struct provider;
@@ -41,7 +43,9 @@ struct instance_owner {
 	const char *sandbox; /* sandbox id */
 };
 
-enum instance_tee { TEE_DEFAULT, TEE_NONE, TEE_SNP, TEE_TDX };
+enum instance_tee { TEE_DEFAULT, TEE_NONE, TEE_SNP, TEE_TDX, TEE_SEV };
+
+enum instance_market { MARKET_DEFAULT, MARKET_ON_DEMAND, MARKET_SPOT };
 
 /* A disk that exists already and is attached in this order; never deleted with the instance. */
 struct instance_volume {
@@ -59,9 +63,10 @@ struct instance_request {
 	int64_t vcpus;      /* 0: the driver's default */
 	int64_t memory_mib; /* 0: the driver's default */
 	int64_t gpus;
-	const char *instance_type; /* "": the driver's choice */
-	const char *image;         /* "": the configured one */
-	enum instance_tee tee;
+	const char *instance_type;   /* "": the driver's choice */
+	const char *image;           /* "": the configured one */
+	enum instance_tee tee;       /* TEE_DEFAULT: as the options say */
+	enum instance_market market; /* likewise; a driver without markets refuses MARKET_SPOT */
 	const unsigned char *initdata_digest; /* for host data fields of the TEE; NULL: none */
 	size_t initdata_digest_len;
 	const struct instance_volume *volumes;
@@ -99,8 +104,20 @@ struct provider_table {
 	struct provider *(*open)(const void *values, const struct bound *bound, struct error *err);
 	void (*close)(struct provider *provider);
 
-	/* Checks the configuration against the cloud, all findings in one message. Makes nothing. */
-	int (*check)(struct provider *provider, const struct bound *bound, struct error *err);
+	/*
+	 * Checks the configuration against the cloud, a row for everything it looked at. Makes nothing. 0 where
+	 * nothing is wrong; else -1, as check_conclude says.
+	 */
+	int (*check)(struct provider *provider, struct check_report *report,
+		const struct bound *bound, struct error *err);
+
+	/*
+	 * What may be had in the configured region, with prices where they are known: the catalogue of
+	 * choice_rank, for `peerpodctl choose`. *list is new (free), its strings are the provider's. NULL in the
+	 * table: the driver has no types.
+	 */
+	int (*offerings)(struct provider *provider, struct offering **list, size_t *count,
+		const struct bound *bound, struct error *err);
 
 	/*
 	 * The id that this token's instance will have, where the driver can tell before it exists; an

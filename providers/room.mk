@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# providers: what a program that loads drivers links: the loader, and the release of what drivers
-# hand out (drivers resolve that from the program, as they do lib/base). A folder per driver below.
-provider_loader_src := providers/loader.c providers/instance.c
+# providers: what a program that loads drivers links: the loader, and what drivers hand out or fill
+# in (drivers resolve that from the program, as they do lib/base). A folder per driver below.
+provider_shared_src := providers/instance.c providers/check_report.c
+provider_loader_src := providers/loader.c $(provider_shared_src)
+choice_src := $(wildcard providers/choice/*.c)
 $(call unit_test,loader_test,$(provider_loader_src),base)

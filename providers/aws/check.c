@@ -2,34 +2,16 @@
 /*
  * check.c - the configuration against the cloud, without making anything; see driver.h
  *
- * Every finding goes into one message. The last step asks EC2 itself whether it would launch (DryRun).
+ * The last step asks EC2 itself whether it would launch (DryRun).
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "providers/aws/driver.h"
 #include "providers/aws/failure.h"
 #include "providers/aws/launch.h"
 
-struct findings {
-	struct buf text;
-	unsigned count;
-};
-
-static void findings_free(struct findings *f)
-{
-	buf_free(&f->text);
-}
-
-static void finding(struct findings *f, const char *what, struct error *why)
-{
-	buf_printf(&f->text, "\n  %s: %s", what, error_message(why));
-	f->count++;
-	error_clear(why);
-}
-
-static void check_ids(struct provider *p, struct findings *f, const char *action,
+static void check_ids(struct provider *p, struct check_report *r, const char *action,
 	const char *parameter, char *const *ids, const char *variable, const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
@@ -37,42 +19,47 @@ static void check_ids(struct provider *p, struct findings *f, const char *action
 	query_start(&query, action, EC2_VERSION);
 	for (unsigned i = 0; ids[i]; i++)
 		query_add(&query, ids[i], "%s.%u", parameter, i + 1);
-	if (ids[0] && ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0)
-		finding(f, variable, &why);
+	if (!ids[0])
+		return;
+	if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0)
+		check_failure(r, variable, NULL, &why);
+	else
+		check_right(r, variable, "%zu found", list_count(ids));
 }
 
-static void check_types(struct provider *p, struct findings *f, bool snp, const struct bound *bound)
+static void check_types(struct provider *p, struct check_report *r, bool snp,
+	const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
 	const struct aws_options *o = p->options;
 	struct type_facts *facts = NULL;
-	size_t count = 0, total = 0;
+	size_t count = 0;
 	char **types = list_split(*o->instance_types ? o->instance_types : o->instance_type);
-	while (types && types[total])
-		total++;
+	size_t total = list_count(types);
 	if (!types || catalogue_types(p->catalogue, types, &facts, &count, bound, &why) < 0) {
-		finding(f, "instance types", &why);
-	} else {
-		if (count < total) {
-			error_set(&why, ERROR_INVALID,
-				"%zu of %zu do not exist in this region (see the log)",
-				total - count, total);
-			finding(f, "instance types", &why);
-		}
-		for (size_t i = 0; snp && i < count; i++) {
-			if (facts[i].offering.tees & CHOICE_TEE_SNP)
-				continue;
-			error_set(&why, ERROR_INVALID,
-				"%s has no SEV-SNP: use m6a, c6a or r6a, or set DISABLECVM=true",
-				facts[i].offering.type);
-			finding(f, "instance types", &why);
-		}
+		check_failure(r, "instance types", NULL, &why);
+	} else if (count < total) {
+		check_wrong(r, ERROR_INVALID, "instance types", "see the log",
+			"%zu of %zu do not exist in this region", total - count, total);
+	}
+	for (size_t i = 0; i < count; i++) {
+		const struct offering *f = &facts[i].offering;
+		if (!facts[i].known)
+			check_unknown(r, "instance types", "%s", f->type);
+		else if (snp && !(f->tees & CHOICE_TEE_SNP))
+			check_wrong(r, ERROR_INVALID, "instance types",
+				"use m6a, c6a or r6a, or set DISABLECVM=true", "%s has no SEV-SNP",
+				f->type);
+		else
+			check_right(r, "instance types", "%s: %lld vCPU, %lld MiB%s", f->type,
+				(long long)f->vcpus, (long long)f->memory_mib,
+				f->tees & CHOICE_TEE_SNP ? ", SEV-SNP" : "");
 	}
 	free(facts);
 	list_free(types);
 }
 
-static void check_launch(struct provider *p, struct findings *f,
+static void check_launch(struct provider *p, struct check_report *r,
 	const struct place_network *network, const struct image_facts *image, bool snp,
 	const struct bound *bound)
 {
@@ -97,13 +84,15 @@ static void check_launch(struct provider *p, struct findings *f,
 	if (launch_query(&launch, true, &query, &why) == 0 &&
 		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) < 0 &&
 		failure_has_code(&why, "DryRunOperation"))
-		return;
-	finding(f, "launch (dry run)", &why);
+		check_right(r, "launch", "EC2 would launch it (dry run)");
+	else
+		check_failure(r, "launch", "compare the policy with docs/providers/aws-policy.json",
+			&why);
 }
 
-int driver_check(struct provider *p, const struct bound *bound, struct error *err)
+int driver_check(struct provider *p, struct check_report *r, const struct bound *bound,
+	struct error *err)
 {
-	cleanup(findings_free) struct findings f = {0};
 	cleanup_error why = ERROR_INIT;
 	const struct aws_options *o = p->options;
 	struct place_network network = {0};
@@ -114,34 +103,32 @@ int driver_check(struct provider *p, const struct bound *bound, struct error *er
 	/* Without a region or credentials nothing else can be found out. */
 	query_start(&query, "DescribeInstances", EC2_VERSION);
 	query_add(&query, "5", "MaxResults");
-	if (ec2_do(p->ec2, EC2_READ, &query, bound, err) < 0)
-		return -1;
-	bool have_image = false;
-	if (*o->image) {
-		have_image = catalogue_image(p->catalogue, o->image, &image, bound, &why) == 0;
-		if (!have_image)
-			finding(&f, "PODVM_AMI_ID", &why);
+	if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0) {
+		check_failure(r, "credentials", NULL, &why);
+		return check_conclude(r, err);
 	}
-	if (snp && !strcmp(image.boot_mode, "legacy-bios")) {
-		error_set(&why, ERROR_INVALID, "%s boots by BIOS, SEV-SNP needs UEFI", o->image);
-		finding(&f, "PODVM_AMI_ID", &why);
-	}
+	check_right(r, "credentials", "EC2 takes them");
+	if (*o->image && catalogue_image(p->catalogue, o->image, &image, bound, &why) < 0)
+		check_failure(r, "PODVM_AMI_ID", NULL, &why);
+	else if (snp && !strcmp(image.boot_mode, "legacy-bios"))
+		check_wrong(r, ERROR_INVALID, "PODVM_AMI_ID", "register it with boot mode uefi",
+			"%s boots by BIOS, SEV-SNP needs UEFI", o->image);
+	else if (*o->image)
+		check_right(r, "PODVM_AMI_ID", "%s, %s, root volume of %lld GiB", o->image,
+			*image.architecture ? image.architecture : "unknown architecture",
+			(long long)image.root_gib);
 	bool have_network = place_network(ec2_place(p->ec2), &network, bound, &why) == 0;
 	if (!have_network)
-		finding(&f, "network", &why);
-	check_ids(p, &f, "DescribeSubnets", "SubnetId", have_network ? network.subnets : none,
+		check_failure(r, "network", NULL, &why);
+	check_ids(p, r, "DescribeSubnets", "SubnetId", have_network ? network.subnets : none,
 		"AWS_SUBNET_ID", bound);
-	check_ids(p, &f, "DescribeSecurityGroups", "GroupId",
+	check_ids(p, r, "DescribeSecurityGroups", "GroupId",
 		have_network ? network.security_groups : none, "AWS_SG_IDS", bound);
 	if (!o->use_launch_template)
-		check_types(p, &f, snp, bound);
-	if (!f.count)
-		check_launch(p, &f, &network, &image, snp, bound);
+		check_types(p, r, snp, bound);
+	if (!r->wrong)
+		check_launch(p, r, &network, &image, snp, bound);
 	if (bound_check(bound, "check", err) < 0)
 		return -1;
-	if (f.count)
-		return error_set(err, ERROR_INVALID, "%u findings:%s", f.count, buf_text(&f.text));
-	log_info(
-		"aws: credentials, image, network, instance types and permission to launch are in order");
-	return 0;
+	return check_conclude(r, err);
 }

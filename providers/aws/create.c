@@ -20,6 +20,7 @@
 #include "providers/aws/driver.h"
 #include "providers/aws/failure.h"
 #include "providers/aws/launch.h"
+#include "providers/choice/fallback.h"
 
 #define TRIES_MAX 32
 #define UNDO_NS (15 * NS_PER_S)
@@ -114,17 +115,6 @@ static int offerings_rank(struct provider *p, const struct instance_request *r, 
 	return -1;
 }
 
-static void log_choice(const struct choice *choice)
-{
-	cleanup(buf_free) struct buf text = BUF_INIT;
-	choice_explain(choice, 5, &text);
-	for (const char *line = buf_text(&text); *line;) {
-		size_t len = strcspn(line, "\n");
-		log_info("aws: choice:%.*s", (int)len, line);
-		line += len + (line[len] == '\n');
-	}
-}
-
 /* ---- one RunInstances -------------------------------------------------------------------------------------- */
 
 struct making {
@@ -196,35 +186,16 @@ static int run_offering(struct making *m, const struct offering *offering, struc
 		"EC2 knows the first %d client tokens of this pod already", TRIES_MAX);
 }
 
-static int run_ranked(struct making *m, const struct choice *choice, struct vm *vm,
-	const struct bound *bound, struct error *err)
+struct run {
+	struct making *making;
+	struct vm *vm;
+};
+
+static int run_ranked(void *with, const struct offering *offering, const struct bound *bound,
+	struct error *err)
 {
-	cleanup(buf_free) struct buf full = BUF_INIT; /* a family without quota */
-	for (size_t i = 0; i < choice->fits; i++) {
-		const struct offering *o = choice->ranked[i].offering;
-		cleanup_error why = ERROR_INIT;
-		if (full.len && !strcmp(buf_text(&full), o->family))
-			continue;
-		if (run_offering(m, o, vm, bound, &why) == 0) {
-			log_info("aws: instance %s is a %s in %s", vm->id, o->type, o->zone);
-			return 0;
-		}
-		bool elsewhere = why.kind == ERROR_CAPACITY || why.kind == ERROR_QUOTA;
-		if (elsewhere) {
-			choice_memory_refuse(m->p->refusals, o, why.kind, CHOICE_REFUSAL_NS);
-			log_warn("aws: %s in %s: %s", o->type, o->zone, error_message(&why));
-		}
-		if (why.kind == ERROR_QUOTA) {
-			full.len = 0;
-			buf_append_text(&full, o->family);
-		}
-		error_clear(err);
-		error_move(err, &why);
-		if (!elsewhere)
-			return error_prefix(err, "%s in %s", o->type, o->zone);
-	}
-	return error_prefix(err, "no room for any of the %zu offerings that fit; the last",
-		choice->fits);
+	struct run *run = with;
+	return run_offering(run->making, offering, run->vm, bound, err);
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------- */
@@ -285,8 +256,9 @@ static int make(struct making *m, bool snp, const char *zone, struct vm *vm,
 			err) < 0 ||
 		offerings_rank(p, r, snp, &offerings, bound, err) < 0)
 		return -1;
-	log_choice(&offerings.choice);
-	if (run_ranked(m, &offerings.choice, vm, bound, err) < 0)
+	choice_log("aws", &offerings.choice);
+	struct run run = {m, vm};
+	if (choice_try("aws", &offerings.choice, p->refusals, run_ranked, &run, bound, err) < 0)
 		return -1;
 	if (snp && (!vm->snp || strcmp(vm->snp, "enabled") != 0))
 		return error_set(err, ERROR_UNSUPPORTED,

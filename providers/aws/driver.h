@@ -12,6 +12,7 @@
 #include "providers/aws/describe.h"
 #include "providers/aws/ec2.h"
 #include "providers/aws/options.h"
+#include "http/attempt.h"
 #include "providers/choice/choice.h"
 #include "providers/provider.h"
 
@@ -32,12 +33,10 @@ int driver_find(struct provider *p, const char *token, struct instance *instance
 int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
 int driver_list(struct provider *p, const char *cluster, const char *node,
 	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
-int driver_check(struct provider *p, const struct bound *bound, struct error *err);
+int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
+	struct error *err);
 char *driver_console_tail(struct provider *p, const char *id, size_t max,
 	const struct bound *bound);
-
-/* The wait before the n-th look at something that takes a while (n from 0): short at first, then 3 s. */
-uint64_t poll_pause_ns(unsigned n);
 
 /* i-, and 8 to 17 hexadecimal digits. ERROR_INVALID. */
 int instance_id_check(const char *id, struct error *err);

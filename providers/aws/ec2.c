@@ -6,12 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 #include "base/log.h"
+#include "http/attempt.h"
 #include "http/http.h"
-#include "http/throttle.h"
 #include "providers/aws/credentials.h"
 #include "providers/aws/endpoint.h"
 #include "providers/aws/failure.h"
@@ -19,9 +18,6 @@
 
 #define CALL_NS \
 	(30 * NS_PER_S) /* RunInstances answers within seconds; a hanging connection is given up */
-#define FAULTS_MAX 4    /* tries of a call that fails in passing */
-#define BACKOFF_FIRST_NS (500 * NS_PER_MS)
-#define BACKOFF_MAX_NS (20 * NS_PER_S)
 #define SKEW_MIN_S (4 * 60) /* signatures are taken within five minutes */
 #define ANSWER_MAX ((size_t)16 << 20)
 
@@ -86,17 +82,6 @@ struct place *ec2_place(struct ec2 *ec2)
 	return ec2->place;
 }
 
-/* Anything up to min(20 s, 0.5 s * 2^n). */
-static uint64_t backoff_ns(unsigned n)
-{
-	uint32_t random = UINT32_MAX;
-	if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != (ssize_t)sizeof(random))
-		random = UINT32_MAX / 2;
-	uint64_t most = n < 6 ? BACKOFF_FIRST_NS << n : BACKOFF_MAX_NS;
-	most = most < BACKOFF_MAX_NS ? most : BACKOFF_MAX_NS;
-	return (uint64_t)((double)most * random / UINT32_MAX);
-}
-
 /* One signed request with this key pair. */
 static int send_signed(struct ec2 *ec2, const struct credentials *key, const struct query *query,
 	struct http_response *response, const struct bound *bound, struct error *err)
@@ -158,36 +143,11 @@ static bool clock_corrected(struct ec2 *ec2, const struct http_response *respons
 	return true;
 }
 
-struct attempt {
-	unsigned faults, throttled;
-	bool mended; /* credentials or clock, once */
-};
-
-/* After a failure: may the call be sent again now? Waits as long as it must. */
-static bool again(struct ec2 *ec2, enum ec2_class class, struct attempt *attempt,
-	uint64_t retry_after_ns, const struct bound *bound, const struct error *failed)
-{
-	uint64_t pause;
-	if (failed->kind == ERROR_THROTTLED) {
-		pause = backoff_ns(++attempt->throttled);
-		pause = pause > retry_after_ns ? pause : retry_after_ns;
-		throttle_hold(ec2->throttles[class], pause);
-		log_debug("aws: %s; again in %.1f s", error_message(failed),
-			(double)pause / (double)NS_PER_S);
-		return pause < bound_left_ns(bound);
-	}
-	if (failed->kind != ERROR_RETRY || ++attempt->faults >= FAULTS_MAX)
-		return false;
-	pause = backoff_ns(attempt->faults);
-	pause = pause > retry_after_ns ? pause : retry_after_ns;
-	return pause < bound_left_ns(bound) &&
-	       bound_sleep(bound, pause, "repeat a call", NULL) == 0;
-}
-
 int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, xmlDoc **reply,
 	const struct bound *bound, struct error *err)
 {
-	struct attempt attempt = {0};
+	struct attempt attempt = {.who = "aws", .throttle = ec2->throttles[class]};
+	bool mended = false; /* credentials or clock, once */
 	*reply = NULL;
 	if (query->body.failed)
 		return error_set(err, ERROR_CAPACITY, "%s: out of memory", query->action);
@@ -215,15 +175,15 @@ int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, x
 			}
 		}
 		bool stale = failure_is_stale_credentials(code);
-		if (!attempt.mended && (stale || failure_is_clock(code))) {
-			attempt.mended = true;
+		if (!mended && (stale || failure_is_clock(code))) {
+			mended = true;
 			bool clock = failure_is_clock(code) && clock_corrected(ec2, &response);
 			if (!clock && stale)
 				credentials_refuse(ec2->credentials, key.key_id);
 			if (clock || stale)
 				continue;
 		}
-		if (again(ec2, class, &attempt, retry_after_ns, bound, &why))
+		if (attempt_again(&attempt, retry_after_ns, bound, &why))
 			continue;
 		error_move(err, &why);
 		return error_prefix(err, "%s", query->action);

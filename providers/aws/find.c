@@ -13,12 +13,6 @@
 #define APPEAR_NS (15 * NS_PER_S)
 #define CONSOLE_MAX ((size_t)256 << 10)
 
-uint64_t poll_pause_ns(unsigned n)
-{
-	static const unsigned ms[] = {250, 500, 1000, 1000, 2000, 2000};
-	return (n < array_size(ms) ? ms[n] : 3000) * NS_PER_MS;
-}
-
 int instance_id_check(const char *id, struct error *err)
 {
 	size_t digits = strncmp(id, "i-", 2) ? 0 : strspn(id + 2, "0123456789abcdef");

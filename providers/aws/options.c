@@ -2,7 +2,6 @@
 /* options.c - see options.h */
 #include "providers/aws/options.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,60 +109,12 @@ const struct option aws_option_table[AWS_OPTION_COUNT] = {
 		AT(imdsv2_only), OPTION_BOOL},
 };
 
-void list_free(char **list)
-{
-	for (char **p = list; p && *p; p++)
-		free(*p);
-	free(list);
-}
-
-char **list_split(const char *text)
-{
-	size_t count = 0, room = 1;
-	for (const char *p = text; *p; p++)
-		room += *p == ',';
-	char **list = calloc(room + 1, sizeof(*list));
-	for (const char *p = text; list && *p;) {
-		size_t len = strcspn(p, ",");
-		const char *start = p, *end = p + len;
-		while (start < end && isspace((unsigned char)*start))
-			start++;
-		while (end > start && isspace((unsigned char)end[-1]))
-			end--;
-		if (end > start && !(list[count++] = strndup(start, (size_t)(end - start)))) {
-			list_free(list);
-			return NULL;
-		}
-		p += len + (p[len] == ',');
-	}
-	return list;
-}
-
-static char *trimmed(const char *start, const char *end)
-{
-	while (start < end && isspace((unsigned char)*start))
-		start++;
-	while (end > start && isspace((unsigned char)end[-1]))
-		end--;
-	return strndup(start, (size_t)(end - start));
-}
-
 int tags_next(const char **text, char **key, char **value, struct error *err)
 {
-	*key = *value = NULL;
-	while (**text == ',')
-		(*text)++;
-	if (!**text)
-		return 0;
-	const char *item = *text, *end = item + strcspn(item, ",");
-	const char *equals = memchr(item, '=', (size_t)(end - item));
-	*text = end;
-	if (!equals)
-		return error_set(err, ERROR_INVALID, "TAGS: \"%.*s\" is not of the form key=value",
-			(int)(end - item), item);
-	cleanup(free_ptr) char *k = trimmed(item, equals), *v = trimmed(equals + 1, end);
-	if (!k || !v)
-		return error_set(err, ERROR_CAPACITY, "out of memory");
+	cleanup(free_ptr) char *k = NULL, *v = NULL;
+	int more = pairs_next("TAGS", text, &k, &v, err);
+	if (more <= 0)
+		return more;
 	if (!*k || strlen(k) > TAG_KEY_MAX || strlen(v) > TAG_VALUE_MAX)
 		return error_set(err, ERROR_INVALID,
 			"TAGS: \"%s\": a key has 1 to %d characters, a value at most %d", k,

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
+#include "base/list.h"
 #include "base/option.h"
 
 struct aws_options {
@@ -38,13 +39,6 @@ extern const struct option aws_option_table[AWS_OPTION_COUNT];
 
 /* What the table cannot say. The first fault found. */
 int aws_options_check(const struct aws_options *o, struct error *err);
-
-/*
- * The words of a comma list, each new, without blanks around them and without empty ones; NULL-terminated. "": an
- * empty list. NULL: no memory. Freed with list_free.
- */
-char **list_split(const char *text);
-void list_free(char **list);
 
 /*
  * Goes through "k=v,k2=v2": 1 with key and value (new strings), 0 at the end, -1 for an item without '=' or

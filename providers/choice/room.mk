@@ -1,4 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 # providers/choice: which instance type, in which zone, spot or on-demand.
-choice_src := providers/choice/choice.c providers/choice/memory.c
 $(call unit_test,choice_test,$(choice_src),base)

@@ -2,7 +2,7 @@
 /*
  * check.c - checks the configuration against the libvirt host
  *
- * Every finding goes into one message, so that a user mends all of it at once. Pools and networks that are there but
+ * Everything that is wrong is reported at once. Pools and networks that are there but
  * not started are started; nothing is made.
  */
 #include <grp.h>
@@ -23,25 +23,6 @@
 
 #define OPEN_TIME_NS (10 * NS_PER_S)
 #define LIBVIRT_OLDEST 9000000 /* 9.0.0, which the driver is built for and tested with */
-
-struct findings {
-	struct buf text;
-	size_t count;
-	enum error_kind kind; /* the first one's */
-};
-
-static void finding(struct findings *f, enum error_kind kind, const char *text)
-{
-	if (!f->count++)
-		f->kind = kind;
-	buf_printf(&f->text, "%s%s", f->text.len ? "; " : "", text);
-}
-
-static void finding_take(struct findings *f, struct error *err)
-{
-	finding(f, err->kind, error_message(err));
-	error_clear(err);
-}
 
 /* ---- /dev/kvm ---------------------------------------------------------------------------------------------- */
 
@@ -105,7 +86,8 @@ static bool may_open(const struct stat *st, uint64_t uid, uint64_t gid)
  * libvirt probes QEMU as root, sees KVM, finds that QEMU's own user cannot open the node, throws the result away and
  * probes again, for every definition: about 72 s each.
  */
-static void check_kvm_node(const struct provider *p, const struct host *host, struct findings *f)
+static void check_kvm_node(const struct provider *p, const struct host *host,
+	struct check_report *r)
 {
 	struct stat st;
 	if (!p->uri.local || p->uri.test || !host->qemu_user_known || !kvm_stat(&p->uri, &st) ||
@@ -114,50 +96,53 @@ static void check_kvm_node(const struct provider *p, const struct host *host, st
 	char names[1024];
 	struct passwd entry;
 	const struct passwd *user = user_of(host->qemu_uid, &entry, names, sizeof(names));
-	char text[512];
-	snprintf(text, sizeof(text),
+	check_wrong(r, ERROR_INVALID, "/dev/kvm",
+		"either run: chgrp kvm /dev/kvm && chmod 0660 /dev/kvm, or set user = \"root\" and group = \"root\" "
+		"in /etc/libvirt/qemu.conf and restart libvirtd",
 		"/dev/kvm (mode %04o, owner %u:%u) cannot be opened by QEMU's user %s (%llu:%llu): every VM would take more "
-		"than a minute to define; either run: chgrp kvm /dev/kvm && chmod 0660 /dev/kvm, or set user = \"root\" and "
-		"group = \"root\" in /etc/libvirt/qemu.conf and restart libvirtd",
+		"than a minute to define",
 		(unsigned)st.st_mode & 07777, st.st_uid, st.st_gid, user ? user->pw_name : "",
 		(unsigned long long)host->qemu_uid, (unsigned long long)host->qemu_gid);
-	finding(f, ERROR_INVALID, text);
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------------------ */
 
-static void check_version(struct call *call, struct findings *f)
+static void check_version(struct call *call, struct check_report *r)
 {
 	unsigned long version = 0;
-	char text[200];
-	if (virConnectGetLibVersion(call->conn, &version) < 0 || version >= LIBVIRT_OLDEST)
+	if (virConnectGetLibVersion(call->conn, &version) < 0)
 		return;
-	snprintf(text, sizeof(text),
-		"libvirt on the host is %lu.%lu.%lu; 9.0.0 is the oldest that is supported",
-		version / 1000000, version / 1000 % 1000, version % 1000);
-	finding(f, ERROR_INVALID, text);
+	unsigned long parts[] = {version / 1000000, version / 1000 % 1000, version % 1000};
+	if (version >= LIBVIRT_OLDEST)
+		check_right(r, "libvirt", "version %lu.%lu.%lu", parts[0], parts[1], parts[2]);
+	else
+		check_wrong(r, ERROR_INVALID, "libvirt", NULL,
+			"libvirt on the host is %lu.%lu.%lu; 9.0.0 is the oldest that is supported",
+			parts[0], parts[1], parts[2]);
 }
 
 static void check_pool(const struct provider *p, struct call *call, struct base_image *base,
-	struct pool_facts *facts, struct findings *f)
+	struct pool_facts *facts, struct check_report *r)
 {
 	const struct libvirt_options *o = p->options;
 	cleanup_error err = ERROR_INIT;
 	uint64_t root = 0;
 	cleanup_pool pool = pool_open(call, o->pool, facts, &err);
 	if (!pool) {
-		finding_take(f, &err);
+		check_failure(r, "storage pool", NULL, &err);
 		return;
 	}
 	cleanup_volume volume = NULL;
 	if (base_image_find(call, pool, o->base_volume, base, &volume, &err) < 0) {
-		finding_take(f, &err);
+		check_failure(r, "base image", NULL, &err);
 	} else if (!p->uri.test && base_image_probe(call, volume, base, &err) < 0) {
 		error_prefix(&err, "base image %s is unusable", o->base_volume);
-		finding_take(f, &err);
+		check_failure(r, "base image", NULL, &err);
+	} else {
+		check_right(r, "base image", "%s", o->base_volume);
 	}
 	if (capacity_bytes(o->root_disk_gib ? o->root_disk_gib : 10, &root, &err) < 0) {
-		finding_take(f, &err);
+		check_failure(r, "root disk", NULL, &err);
 		return;
 	}
 	if (base->capacity > root)
@@ -168,16 +153,17 @@ static void check_pool(const struct provider *p, struct call *call, struct base_
 		log_warn("storage pool %s has %llu MiB left, less than one full root disk", o->pool,
 			(unsigned long long)facts->available >> 20);
 	/* A full pool fails every VM at once. */
-	if (!p->uri.test && facts->available < (uint64_t)16 << 20) {
-		char text[160];
-		snprintf(text, sizeof(text), "storage pool %s is full: %llu KiB are left", o->pool,
+	if (!p->uri.test && facts->available < (uint64_t)16 << 20)
+		check_wrong(r, ERROR_CAPACITY, "storage pool", "delete volumes or enlarge it",
+			"storage pool %s is full: %llu KiB are left", o->pool,
 			(unsigned long long)facts->available >> 10);
-		finding(f, ERROR_CAPACITY, text);
-	}
+	else
+		check_right(r, "storage pool", "%s, %llu MiB available", o->pool,
+			(unsigned long long)facts->available >> 20);
 }
 
 static void check_network(const struct provider *p, struct call *call, const char *name,
-	struct findings *f)
+	struct check_report *r)
 {
 	cleanup_error err = ERROR_INIT;
 	cleanup(network_facts_free) struct network_facts facts = {0};
@@ -185,43 +171,38 @@ static void check_network(const struct provider *p, struct call *call, const cha
 		return;
 	cleanup_network network = network_open(call, name, &facts, &err);
 	if (!network) {
-		finding_take(f, &err);
+		check_failure(r, "network", NULL, &err);
 		return;
 	}
 	bool needs_dhcp = !strcmp(p->options->ip_source, "reserve") ||
 			  !strcmp(p->options->ip_source, "lease");
-	if (needs_dhcp && !facts.range_start) {
-		char text[256];
-		snprintf(text, sizeof(text),
-			"network %s has no DHCP range, which LIBVIRT_IP_SOURCE=%s needs: add one, or use agent or neigh",
-			name, p->options->ip_source);
-		finding(f, ERROR_INVALID, text);
-	}
+	if (needs_dhcp && !facts.range_start)
+		check_wrong(r, ERROR_INVALID, "network", "add one, or use agent or neigh",
+			"network %s has no DHCP range, which LIBVIRT_IP_SOURCE=%s needs", name,
+			p->options->ip_source);
+	else
+		check_right(r, "network", "%s", name);
 }
 
-static void check_sizes(const struct provider *p, const struct host *host, struct findings *f)
+static void check_sizes(const struct provider *p, const struct host *host, struct check_report *r)
 {
 	const struct libvirt_options *o = p->options;
-	char text[200];
 	cleanup_error err = ERROR_INIT;
-	if (host->max_vcpus && o->vcpus > host->max_vcpus) {
-		snprintf(text, sizeof(text), "LIBVIRT_CPU: %lld vCPUs, machine %s has at most %u",
-			(long long)o->vcpus, host->machine, host->max_vcpus);
-		finding(f, ERROR_INVALID, text);
-	}
-	if (host->memory_kib && (uint64_t)o->memory_mib > host->memory_kib / 1024) {
-		snprintf(text, sizeof(text),
-			"LIBVIRT_MEMORY: %lld MiB, the libvirt host has %llu in all",
-			(long long)o->memory_mib, (unsigned long long)host->memory_kib / 1024);
-		finding(f, ERROR_INVALID, text);
-	}
+	if (host->max_vcpus && o->vcpus > host->max_vcpus)
+		check_wrong(r, ERROR_INVALID, "LIBVIRT_CPU", NULL,
+			"%lld vCPUs, machine %s has at most %u", (long long)o->vcpus, host->machine,
+			host->max_vcpus);
+	if (host->memory_kib && (uint64_t)o->memory_mib > host->memory_kib / 1024)
+		check_wrong(r, ERROR_INVALID, "LIBVIRT_MEMORY", NULL,
+			"%lld MiB, the libvirt host has %llu in all", (long long)o->memory_mib,
+			(unsigned long long)host->memory_kib / 1024);
 	if (*o->cpuset && cpuset_check(o->cpuset, host->cpus, &err) < 0)
-		finding_take(f, &err);
+		check_failure(r, "CPU set", NULL, &err);
 }
 
 /* A VM as it would be defined, turned into QEMU's arguments: what libvirt refuses shows here. */
 static void check_domain(const struct provider *p, struct call *call, const struct host *host,
-	const struct base_image *base, struct findings *f)
+	const struct base_image *base, struct check_report *r)
 {
 	const struct libvirt_options *o = p->options;
 	cleanup_error err = ERROR_INIT;
@@ -249,7 +230,7 @@ static void check_domain(const struct provider *p, struct call *call, const stru
 	domain_name_make("podvm-check", "check", 0, plan.identity.name);
 	if (launch_choose(&plan, TEE_DEFAULT, NULL, 0, &err) < 0 ||
 		firmware_choose(&plan, &err) < 0) {
-		finding_take(f, &err);
+		check_failure(r, "domain", NULL, &err);
 		return;
 	}
 	if (plan.firmware == FIRMWARE_PATH && host->loaders && p->uri.local) {
@@ -258,7 +239,7 @@ static void check_domain(const struct provider *p, struct call *call, const stru
 			error_set(&err, ERROR_INVALID,
 				"LIBVIRT_EFI_FIRMWARE: %s is not there (install ovmf, or use auto or bios)",
 				plan.firmware_path);
-			finding_take(f, &err);
+			check_failure(r, "domain", NULL, &err);
 			return;
 		}
 	}
@@ -266,18 +247,21 @@ static void check_domain(const struct provider *p, struct call *call, const stru
 		return;
 	cleanup(free_ptr) char *xml = domain_xml(&plan, &err);
 	if (!xml) {
-		finding_take(f, &err);
+		check_failure(r, "domain", NULL, &err);
 		return;
 	}
 	cleanup(free_ptr) char *native =
 		virConnectDomainXMLToNative(call->conn, "qemu-argv", xml, 0);
 	if (!native && failure_code() != VIR_ERR_NO_SUPPORT) {
 		call_failed(call, &err, "libvirt refuses the VMs that would be made");
-		finding_take(f, &err);
+		check_failure(r, "domain", NULL, &err);
+		return;
 	}
+	check_right(r, "domain", "libvirt takes the VMs that would be made");
 }
 
-int driver_check(struct provider *p, const struct bound *bound, struct error *err)
+int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
+	struct error *err)
 {
 	struct bound open_bound = bound_within(bound, OPEN_TIME_NS);
 	cleanup_call call = CALL_INIT;
@@ -287,9 +271,8 @@ int driver_check(struct provider *p, const struct bound *bound, struct error *er
 	cleanup(host_free) struct host host = {0};
 	cleanup(base_image_free) struct base_image base = {0};
 	cleanup(pool_facts_free) struct pool_facts pool = {0};
-	struct findings findings = {.text = BUF_INIT};
 	cleanup_error failure = ERROR_INIT;
-	check_version(&call, &findings);
+	check_version(&call, report);
 	/* First what is asked without probing QEMU: with an unusable /dev/kvm that takes minutes. */
 	cleanup(free_ptr) char *capabilities = virConnectGetCapabilities(call.conn);
 	bool known = capabilities && host_capabilities_read(capabilities, p->options, p->uri.local,
@@ -297,31 +280,28 @@ int driver_check(struct provider *p, const struct bound *bound, struct error *er
 	if (!capabilities)
 		call_failed(&call, &failure, "read the host's capabilities");
 	if (!known)
-		finding_take(&findings, &failure);
-	size_t before = findings.count;
+		check_failure(report, "libvirt host", NULL, &failure);
+	size_t before = report->wrong;
 	if (known)
-		check_kvm_node(p, &host, &findings);
-	bool trapped = findings.count > before;
-	check_pool(p, &call, &base, &pool, &findings);
-	check_network(p, &call, p->options->network, &findings);
+		check_kvm_node(p, &host, report);
+	bool trapped = report->wrong > before;
+	check_pool(p, &call, &base, &pool, report);
+	check_network(p, &call, p->options->network, report);
 	if (*p->options->network_ext)
-		check_network(p, &call, p->options->network_ext, &findings);
+		check_network(p, &call, p->options->network_ext, report);
 	if (known && !trapped) {
 		host_free(&host);
 		if (host_read(&call, p->options, &p->uri, &host, &failure) < 0) {
-			finding_take(&findings, &failure);
+			check_failure(report, "libvirt host", NULL, &failure);
 		} else {
-			check_sizes(p, &host, &findings);
-			check_domain(p, &call, &host, &base, &findings);
-			log_info("libvirt at %s: VMs of type %s%s%s%s on %s", p->uri_text,
-				domain_type_name(host.type), host.type_reason ? " (" : "",
+			check_sizes(p, &host, report);
+			check_domain(p, &call, &host, &base, report);
+			check_right(report, "libvirt host", "%s: VMs of type %s%s%s%s on %s",
+				p->uri_text, domain_type_name(host.type),
+				host.type_reason ? " (" : "",
 				host.type_reason ? host.type_reason : "",
 				host.type_reason ? ")" : "", host.machine);
 		}
 	}
-	int result = 0;
-	if (findings.count)
-		result = error_set(err, findings.kind, "%s", buf_text(&findings.text));
-	buf_free(&findings.text);
-	return result;
+	return check_conclude(report, err);
 }

@@ -71,6 +71,9 @@ static int plan_size(struct making *m, struct error *err)
 		plan->vcpus = r->vcpus;
 	if (r->memory_mib > 0)
 		plan->memory_mib = r->memory_mib;
+	if (r->market == MARKET_SPOT)
+		return error_set(err, ERROR_INVALID,
+			"a spot instance is asked for (market=spot); libvirt has none");
 	if (r->gpus > 0)
 		return error_set(err, ERROR_INVALID,
 			"%lld GPUs are asked for; the libvirt driver passes none through",

@@ -39,7 +39,8 @@ int driver_find(struct provider *p, const char *token, struct instance *instance
 int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
 int driver_list(struct provider *p, const char *cluster, const char *node,
 	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
-int driver_check(struct provider *p, const struct bound *bound, struct error *err);
+int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
+	struct error *err);
 char *driver_console_tail(struct provider *p, const char *id, size_t max,
 	const struct bound *bound);
 

@@ -36,6 +36,9 @@ static int kind_wanted(const struct domain_plan *plan, enum instance_tee tee, en
 	case TEE_TDX:
 		*launch = LAUNCH_TDX;
 		return 0;
+	case TEE_SEV:
+		return error_set(err, ERROR_INVALID,
+			"plain SEV is asked for (tee=sev); the libvirt driver makes SEV-SNP and TDX VMs");
 	case TEE_DEFAULT:
 		break;
 	}

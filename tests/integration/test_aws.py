@@ -309,7 +309,7 @@ def test_check_finds_everything_that_is_wrong_and_makes_nothing(cloud):
     assert cloud.front.sent("RunInstances")[0]["DryRun"] == "true"
     wrong = {"PODVM_AMI_ID": "ami-00000000", "AWS_SUBNET_ID": "subnet-00000000", "PODVM_INSTANCE_TYPE": "t3.large"}
     message = failed(cloud.tool, "check", wrong).message
-    for part in ("3 findings:", "PODVM_AMI_ID: ", "AWS_SUBNET_ID: ", "t3.large has no SEV-SNP"):
+    for part in ("PODVM_AMI_ID: ", "AWS_SUBNET_ID: ", "t3.large has no SEV-SNP"):
         assert part in message, message
     assert cloud.tool("list") == []
 
@@ -458,6 +458,6 @@ def test_policy_allows_what_is_called_and_nothing_else(running):
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     source = "".join(path.read_text() for path in sorted((paths.ROOT / "providers/aws").glob("*.c")))
     started = set(re.findall(r'query_start\(\w*&?query, "(\w+)", EC2_VERSION', source.replace("(q, ", "(&query, ")))
-    started |= set(re.findall(r'check_ids\(p, &f, "(\w+)"', source))
+    started |= set(re.findall(r'check_ids\(p, r, "(\w+)"', source))
     assert {"ec2:" + action for action in started} | {"ec2:CreateTags"} == allowed
     assert {"ec2:" + action for action in running.actions if action != "AssumeRoleWithWebIdentity"} <= allowed

@@ -101,7 +101,15 @@ static enum instance_tee tee_parse(const char *text)
 	return !strcmp(text, "none")  ? TEE_NONE
 	       : !strcmp(text, "snp") ? TEE_SNP
 	       : !strcmp(text, "tdx") ? TEE_TDX
+	       : !strcmp(text, "sev") ? TEE_SEV
 				      : TEE_DEFAULT;
+}
+
+static enum instance_market market_parse(const char *text)
+{
+	return !strcmp(text, "spot")        ? MARKET_SPOT
+	       : !strcmp(text, "on-demand") ? MARKET_ON_DEMAND
+					    : MARKET_DEFAULT;
 }
 
 static int do_create(const struct provider_table *t, struct provider *p, const struct arguments *a,
@@ -135,6 +143,7 @@ static int do_create(const struct provider_table *t, struct provider *p, const s
 		.instance_type = argument(a, "type", ""),
 		.image = argument(a, "image", ""),
 		.tee = tee_parse(argument(a, "tee", "")),
+		.market = market_parse(argument(a, "market", "")),
 		.initdata_digest = digest.data,
 		.initdata_digest_len = digest.len,
 		.volumes = volumes,
@@ -199,9 +208,37 @@ static int do_check(const struct provider_table *t, struct provider *p, const st
 	struct error *err)
 {
 	struct bound bound = bound_of(a, 60);
-	if (t->check(p, &bound, err) < 0)
+	cleanup_report report = {0};
+	int result = t->check(p, &report, &bound, err);
+	check_report_print(&report, stderr);
+	if (result == 0)
+		print(json_object());
+	return result;
+}
+
+static int do_offerings(const struct provider_table *t, struct provider *p,
+	const struct arguments *a, struct error *err)
+{
+	struct bound bound = bound_of(a, 60);
+	cleanup(free_ptr) struct offering *list = NULL;
+	size_t count = 0;
+	if (!t->offerings)
+		return error_set(err, ERROR_UNSUPPORTED, "this driver has no instance types");
+	if (t->offerings(p, &list, &count, &bound, err) < 0)
 		return -1;
-	print(json_object());
+	json_t *all = json_array();
+	for (size_t i = 0; i < count; i++) {
+		const struct offering *o = &list[i];
+		json_array_append_new(all,
+			json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:i, s:I, s:I, s:I}", "type",
+				o->type, "family", o->family, "zone", o->zone, "spot", o->spot,
+				"vcpus", (json_int_t)o->vcpus, "memory_mib",
+				(json_int_t)o->memory_mib, "gpus", (json_int_t)o->gpus, "tees",
+				(int)o->tees, "max_nics", (json_int_t)o->max_nics, "max_volumes",
+				(json_int_t)o->max_volumes, "price_micros",
+				(json_int_t)o->price_micros));
+	}
+	print(all);
 	return 0;
 }
 
@@ -320,6 +357,7 @@ static const struct verb {
 	{"list", "[cluster= node= seconds=30]", do_list},
 	{"delete", "id= [seconds=60]", do_delete},
 	{"check", "[seconds=60]", do_check},
+	{"offerings", "[seconds=60]", do_offerings},
 	{"console", "id= [max=4096]", do_console},
 	{"expected", "token=", do_expected},
 	{"parallel", "N VERB [arguments, %d becomes the worker's number]", do_parallel},

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -220,6 +221,52 @@ static void test_what_is_wrong_is_refused_with_the_annotation_named(void **state
 	}
 }
 
+static void test_the_machine_type_carries_what_no_other_key_can(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *value, *type;
+		enum instance_tee tee;
+		enum instance_market market;
+	} rows[] = {
+		{"m6a.large", "m6a.large", TEE_DEFAULT, MARKET_DEFAULT},
+		{"m6a.large,tee=snp", "m6a.large", TEE_SNP, MARKET_DEFAULT},
+		{"m6a.large,market=spot,tee=none", "m6a.large", TEE_NONE, MARKET_SPOT},
+		{"tee=tdx", "", TEE_TDX, MARKET_DEFAULT},
+		{"market=on-demand,tee=sev", "", TEE_SEV, MARKET_ON_DEMAND},
+	};
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct annotation a[9];
+		struct pod_request r;
+		size_t n = empty_request(a);
+		set(a, n, KEY("machine_type"), rows[i].value);
+		assert_int_equal(annotations_read(a, n, &r, NULL), 0);
+		assert_string_equal(r.machine_type, rows[i].type);
+		assert_int_equal(r.tee, rows[i].tee);
+		assert_int_equal(r.market, rows[i].market);
+		pod_request_free(&r);
+	}
+	static const struct {
+		const char *value, *word;
+	} wrong[] = {{"m6a.large,tee=sgx", "tee=sgx"}, {"m6a.large,", ""}, {"tee=snp,,", ""},
+		{"m6a.large,c6a.large", "c6a.large"}, {"market=cheap", "market=cheap"}};
+	for (size_t i = 0; i < array_size(wrong); i++) {
+		struct annotation a[9];
+		struct pod_request r;
+		cleanup_error err = ERROR_INIT;
+		char message[300];
+		size_t n = empty_request(a);
+		set(a, n, KEY("machine_type"), wrong[i].value);
+		assert_int_equal(annotations_read(a, n, &r, &err), -1);
+		snprintf(message, sizeof(message),
+			"annotation " KEY(
+				"machine_type") ": \"%s\" is none of tee=none, tee=sev, tee=snp, "
+						"tee=tdx, market=spot, market=on-demand",
+			wrong[i].word);
+		assert_string_equal(error_message(&err), message);
+	}
+}
+
 static void test_bad_initdata_is_refused_at_the_door(void **state)
 {
 	(void)state;
@@ -279,6 +326,7 @@ int main(void)
 		cmocka_unit_test(test_crio_name_is_taken_apart),
 		cmocka_unit_test(test_initdata_text_is_kept_byte_for_byte),
 		cmocka_unit_test(test_what_is_wrong_is_refused_with_the_annotation_named),
+		cmocka_unit_test(test_the_machine_type_carries_what_no_other_key_can),
 		cmocka_unit_test(test_bad_initdata_is_refused_at_the_door),
 		cmocka_unit_test(test_sandbox_ids_are_fit_for_paths),
 	};

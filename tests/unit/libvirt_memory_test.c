@@ -338,7 +338,8 @@ static void test_check(void **state)
 {
 	struct world *w = *state;
 	cleanup_error err = ERROR_INIT;
-	if (peerpod_provider.check(w->provider, soon(), &err) < 0)
+	cleanup_report report = {0};
+	if (peerpod_provider.check(w->provider, &report, soon(), &err) < 0)
 		fail_msg("%s", error_message(&err));
 }
 

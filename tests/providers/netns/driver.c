@@ -139,25 +139,24 @@ static struct provider *provider_open(const void *values, const struct bound *bo
 	return take_ptr(p);
 }
 
-static int provider_check(struct provider *p, const struct bound *bound, struct error *err)
+static int provider_check(struct provider *p, struct check_report *report,
+	const struct bound *bound, struct error *err)
 {
 	(void)bound;
 	static const char *const programs[] = {"netns-instance", "podvm-init", "process-user-data",
 		"agent-protocol-forwarder"};
-	cleanup(buf_free) struct buf missing = BUF_INIT;
 	for (size_t i = 0; i < array_size(programs); i++) {
 		char path[PATH_MAX];
 		snprintf(path, sizeof(path), "%s/%s", p->bin_dir, programs[i]);
 		if (access(path, X_OK) < 0)
-			buf_printf(&missing, "%s%s", missing.len ? ", " : "", programs[i]);
+			check_wrong(report, ERROR_INVALID, programs[i],
+				"run make or set NETNS_BIN_DIR", "missing in %s", p->bin_dir);
+		else
+			check_right(report, programs[i], "%s", path);
 	}
-	if (missing.len)
-		return error_set(err, ERROR_INVALID,
-			"missing in %s: %s; run make or set NETNS_BIN_DIR", p->bin_dir,
-			buf_text(&missing));
 	if (geteuid() != 0)
-		return error_set(err, ERROR_DENIED, "the netns driver needs root");
-	return 0;
+		check_wrong(report, ERROR_DENIED, "user", NULL, "the netns driver needs root");
+	return check_conclude(report, err);
 }
 
 /* ---- instances as others see them ---------------------------------------------------------------------- */
