@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 # providers/choice: which instance type, in which zone, spot or on-demand.
 $(call unit_test,choice_test,$(choice_src),base)
+$(call unit_test,fallback_test,$(choice_src),base)
