@@ -12,3 +12,4 @@ drivers: $(price_files)
 $(foreach f,$(price_files),$(eval $B/providers/$(basename $(notdir $f)).so: | $f))
 $B/providers/prices/%.json: providers/%/prices.json
 	@install -D -m 0644 $< $@
+$(call unit_test,check_report_test,providers/check_report.c,base)
