@@ -117,11 +117,9 @@ class Cloud(Netns):
 
     def stop(self) -> None:
         try:
-            if self.cloud:
-                self.cloud.close()
+            if what := self.cloud or self.instances:
+                what.close()
         finally:
-            if self.instances:
-                self.instances.close()
             super().stop()
 
 

@@ -129,7 +129,9 @@ class Netns:
             self.existing.clear()
 
     def close(self) -> None:
-        """Deletes what is left; then nothing is there that was not before."""
+        """Deletes what is left; then nothing is there that was not before. A second time does nothing."""
+        if self._tool.poll() is not None and self._tool.stdin.closed:
+            return
         try:
             self.sweep()
         finally:

@@ -20,6 +20,7 @@ class Case:
     # Configuration that is wrong, and what -check must say of it.
     wrong: dict
     named: tuple
+    public: dict  # pod VMs are reached on public addresses
     # Settings of a fake that takes few creations a second, and what counts them.
     limit: dict
     create: str
@@ -46,6 +47,7 @@ CASES = {
             "PODVM_INSTANCE_TYPE": "t3.large",
         },
         named=("ami-0eeeeeeeeeeeeeee0", "sg-0eeeeeeeeeeeeeee0", "t3.large has no SEV-SNP"),
+        public={"USE_PUBLIC_IP": "true"},
         limit={"limits": {"RunInstances": (4, 4)}},
         create="RunInstances",
     ),

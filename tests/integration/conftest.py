@@ -106,12 +106,8 @@ class World:
         return self.picture().new_since(self.before) + [f"{kind}: {names}" for kind, names in self.inventory().items() if names]
 
     def close_cloud(self) -> None:
-        try:
-            if self.cloud:
-                self.cloud.close()
-        finally:
-            if self.instances:
-                self.instances.close()
+        if what := self.cloud or self.instances:
+            what.close()
 
     def close(self, failed: bool) -> None:
         try:
