@@ -43,7 +43,7 @@ static void check_types(struct provider *p, struct check_report *r, bool snp,
 			"%zu of %zu do not exist in this region", total - count, total);
 	}
 	for (size_t i = 0; i < count; i++) {
-		const struct offering *f = &facts[i].offering;
+		const struct offering *f = &facts[i].type->offering;
 		if (!facts[i].known)
 			check_unknown(r, "instance types", "%s", f->type);
 		else if (snp && !(f->tees & CHOICE_TEE_SNP))
@@ -73,6 +73,7 @@ static void check_launch(struct provider *p, struct check_report *r,
 		.instance_type = "",
 		.image = ""};
 	const struct offering offering = {.type = o->instance_type,
+		.spot = !strcmp(o->spot, "true"),
 		.zone = network->subnets && network->subnets[0] ? network->subnets[0] : ""};
 	struct launch launch = {.options = o,
 		.request = &request,
@@ -80,7 +81,9 @@ static void check_launch(struct provider *p, struct check_report *r,
 		.image = o->image,
 		.image_facts = *image,
 		.offering = o->use_launch_template ? NULL : &offering,
-		.snp = snp};
+		.snp = snp,
+		.spot = !strcmp(o->spot, "true"),
+		.extras = ""};
 	if (launch_query(&launch, true, &query, &why) == 0 &&
 		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) < 0 &&
 		failure_has_code(&why, "DryRunOperation"))
@@ -96,7 +99,7 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 	cleanup_error why = ERROR_INIT;
 	const struct aws_options *o = p->options;
 	struct place_network network = {0};
-	struct image_facts image = {"", "", "", "", 0};
+	struct image_facts image = IMAGE_FACTS_NONE;
 	bool snp = !o->disable_cvm && !o->use_launch_template;
 	static char *const none[] = {NULL};
 	cleanup_query query = {0};
@@ -108,7 +111,7 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 		return check_conclude(r, err);
 	}
 	check_right(r, "credentials", "EC2 takes them");
-	if (*o->image && catalogue_image(p->catalogue, o->image, &image, bound, &why) < 0)
+	if (*o->image && image_look_up(p->images, o->image, &image, bound, &why) < 0)
 		check_failure(r, "PODVM_AMI_ID", NULL, &why);
 	else if (snp && !strcmp(image.boot_mode, "legacy-bios"))
 		check_wrong(r, ERROR_INVALID, "PODVM_AMI_ID", "register it with boot mode uefi",

@@ -19,6 +19,8 @@ import fnmatch
 import itertools
 import json
 import re
+import shutil
+import tempfile
 import time
 from typing import Optional
 
@@ -192,6 +194,7 @@ class Ec2(server.Fake):
     ):
         super().__init__(instances)
         self._server.RequestHandlerClass = _Handler
+        self._folder = tempfile.mkdtemp(prefix="fake-ec2-")
         self.region = region
         self.types = {one.name: one for one in types}
         self.images = {one.id: one for one in images}
@@ -278,8 +281,13 @@ class Ec2(server.Fake):
             "AWS_SUBNET_ID": next(iter(self.subnets)),
             "AWS_SG_IDS": self.groups[0],
             "PODVM_AMI_ID": next(iter(self.images)),
+            "AWS_CATALOGUE_FOLDER": self._folder,
             "no_proxy": "127.0.0.1",
         }
+
+    def close(self) -> None:
+        super().close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def make_volume(self, zone=None, size=1, tags=None) -> str:
         with self.lock:
@@ -374,7 +382,9 @@ class Ec2(server.Fake):
         if handler is None:
             raise Refusal("InvalidAction", f"this fake has no {action}")
         if action in self.denied:
-            raise Refusal("UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: 4WnQ")
+            raise Refusal(
+                "UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: 4WnQ"
+            )
         if action in self._limits and not asked.get("DryRun") and not self._limits[action].take(call.time):
             raise Refusal("RequestLimitExceeded", "Request limit exceeded.")
         return handler(asked)
@@ -432,7 +442,12 @@ class Ec2(server.Fake):
                 raise Refusal("MissingParameter", "TagSpecification needs ResourceType")
             for tag in one.get("Tags", []):
                 key, value = tag.get("Key", ""), tag.get("Value", "")
-                if not 0 < len(key) <= 128 or len(value) > 256 or key.lower().startswith("aws:") or key in (tags if one["ResourceType"] == kind else ()):
+                if (
+                    not 0 < len(key) <= 128
+                    or len(value) > 256
+                    or key.lower().startswith("aws:")
+                    or key in (tags if one["ResourceType"] == kind else ())
+                ):
                     raise Refusal("InvalidParameterValue", f"Tag {key[:130]}={value[:260]}")
                 if one["ResourceType"] == kind:
                     tags[key] = value
@@ -443,7 +458,9 @@ class Ec2(server.Fake):
     def _only_kinds(self, asked, *kinds):
         for one in asked.get("TagSpecifications", []):
             if one.get("ResourceType") not in kinds:
-                raise Refusal("InvalidParameterValue", f"'{one.get('ResourceType')}' is not a valid taggable resource type for this operation.")
+                raise Refusal(
+                    "InvalidParameterValue", f"'{one.get('ResourceType')}' is not a valid taggable resource type for this operation."
+                )
 
     def _new_nic(self, subnet, groups, tags, address=None) -> Nic:
         nic = Nic(self._id("eni"), tags, self._made(), self.hidden_looks, subnet, address or f"10.98.{next(self._numbers) % 250}.7", groups)
@@ -488,7 +505,9 @@ class Ec2(server.Fake):
         for one in filters or []:
             name, values = one.get("Name", ""), one.get("Values", [])
             if len(values) > FILTER_VALUES_MAX:
-                raise Refusal("FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {FILTER_VALUES_MAX}")
+                raise Refusal(
+                    "FilterLimitExceeded", f"The maximum number of filter values specified on a single call is {FILTER_VALUES_MAX}"
+                )
             if not values:
                 raise Refusal("InvalidParameterValue", f"The filter {name} has no values")
             if name.startswith("tag:"):
@@ -553,7 +572,9 @@ class Ec2(server.Fake):
             return asked
         name = named.get("LaunchTemplateName", "")
         if name not in self.templates:
-            raise Refusal("InvalidLaunchTemplateName.NotFoundException", f"The specified launch template, with template name {name}, does not exist.")
+            raise Refusal(
+                "InvalidLaunchTemplateName.NotFoundException", f"The specified launch template, with template name {name}, does not exist."
+            )
         return {**self.templates[name], **{key: value for key, value in asked.items() if key != "LaunchTemplate"}}
 
     def _check_network(self, asked) -> tuple:
@@ -611,7 +632,8 @@ class Ec2(server.Fake):
             raise Refusal("InvalidParameterValue", f"Invalid value '{asked['InstanceType']}' for InstanceType.")
         if image.architecture != kind.architecture:
             raise Refusal(
-                "InvalidParameterValue", f"The architecture '{kind.architecture}' of the type does not match '{image.architecture}' of the AMI."
+                "InvalidParameterValue",
+                f"The architecture '{kind.architecture}' of the type does not match '{image.architecture}' of the AMI.",
             )
         if nics > kind.nics:
             raise Refusal("AttachmentLimitExceeded", f"Interface count {nics} exceeds the limit for {kind.name}")
@@ -627,7 +649,10 @@ class Ec2(server.Fake):
         profile = asked.get("IamInstanceProfile", {})
         name = profile.get("Name") or profile.get("Arn", "").rpartition("/")[2]
         if profile and name not in self.instance_profiles:
-            raise Refusal("InvalidParameterValue", f"Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name")
+            raise Refusal(
+                "InvalidParameterValue",
+                f"Value ({name}) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name",
+            )
         spot = asked.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         if spot and not kind.spot:
             raise Refusal("Unsupported", f"The instance type {kind.name} is not available as a spot instance")
@@ -636,7 +661,10 @@ class Ec2(server.Fake):
         for mapping in asked.get("BlockDeviceMappings", []):
             ebs = mapping.get("Ebs", {})
             if mapping.get("DeviceName") == image.root_device and ebs.get("VolumeSize", image.root_gib) < image.root_gib:
-                raise Refusal("InvalidBlockDeviceMapping", f"Volume of size {ebs['VolumeSize']}GB is smaller than snapshot, expect size >= {image.root_gib}GB")
+                raise Refusal(
+                    "InvalidBlockDeviceMapping",
+                    f"Volume of size {ebs['VolumeSize']}GB is smaller than snapshot, expect size >= {image.root_gib}GB",
+                )
             if "KmsKeyId" in ebs and not ebs.get("Encrypted"):
                 raise Refusal("InvalidParameterDependency", "KmsKeyId needs Encrypted")
         self._only_kinds(asked, "instance", "volume", "network-interface", "spot-instances-request")
@@ -646,9 +674,13 @@ class Ec2(server.Fake):
         kind, zone = self.types[asked["InstanceType"]], self.subnets[subnet]
         spot = asked.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
         if kind.zones is not None and zone not in kind.zones:
-            raise Refusal("Unsupported", f"Your requested instance type ({kind.name}) is not supported in your requested Availability Zone ({zone}).")
+            raise Refusal(
+                "Unsupported", f"Your requested instance type ({kind.name}) is not supported in your requested Availability Zone ({zone})."
+            )
         if subnet in self.full_subnets:
-            raise Refusal("InsufficientFreeAddressesInSubnet", f"There are not enough free addresses in subnet '{subnet}' to satisfy the request.")
+            raise Refusal(
+                "InsufficientFreeAddressesInSubnet", f"There are not enough free addresses in subnet '{subnet}' to satisfy the request."
+            )
         for rule in self.rules:
             if rule.left <= 0 or rule.zone not in (None, zone) or rule.spot not in (None, spot):
                 continue
@@ -657,7 +689,9 @@ class Ec2(server.Fake):
                 raise Refusal(rule.code, f"{kind.name} in {zone}: scripted")
 
     def _launch(self, asked, subnet, nics, image) -> Vm:
-        vm = Vm(self._id("i"), self._tags_of(asked, "instance"), self._made(), self.hidden_looks, asked, asked["InstanceType"], image.id, subnet)
+        vm = Vm(
+            self._id("i"), self._tags_of(asked, "instance"), self._made(), self.hidden_looks, asked, asked["InstanceType"], image.id, subnet
+        )
         vm.pending = self.pending_looks
         vm.user_data = wire.decode64(asked.get("UserData", ""), "UserData")
         vm.spot = asked.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
@@ -759,7 +793,10 @@ class Ec2(server.Fake):
             "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
             "NetworkInterfaces": [self._describe_nic_of_vm(nic, vm.state == "running") for nic in nics],
             "BlockDeviceMappings": [
-                {"DeviceName": volume.device, "Ebs": {"VolumeId": volume.id, "DeleteOnTermination": volume.dies_with_instance, "Status": "attached"}}
+                {
+                    "DeviceName": volume.device,
+                    "Ebs": {"VolumeId": volume.id, "DeleteOnTermination": volume.dies_with_instance, "Status": "attached"},
+                }
                 for volume in self.volumes.values()
                 if volume.instance == vm.id
             ],
@@ -803,7 +840,9 @@ class Ec2(server.Fake):
         for vm in self._select(self.vms, asked["InstanceIds"], "InvalidInstanceID.NotFound", "i", None, {}):
             before = {"Code": STATE_CODES[vm.state], "Name": vm.state}
             self._end(vm, "Client.UserInitiatedShutdown", "User initiated shutdown")
-            changes.append({"InstanceId": vm.id, "PreviousState": before, "CurrentState": {"Code": STATE_CODES[vm.state], "Name": vm.state}})
+            changes.append(
+                {"InstanceId": vm.id, "PreviousState": before, "CurrentState": {"Code": STATE_CODES[vm.state], "Name": vm.state}}
+            )
         return {"TerminatingInstances": changes}
 
     def do_GetConsoleOutput(self, asked) -> dict:
@@ -884,7 +923,12 @@ class Ec2(server.Fake):
                 raise Refusal("InvalidSubnetID.NotFound", f"The subnet ID '{one}' does not exist")
         return {
             "Subnets": [
-                {"SubnetId": one, "AvailabilityZone": self.subnets[one], "State": "available", "AvailableIpAddressCount": 0 if one in self.full_subnets else 250}
+                {
+                    "SubnetId": one,
+                    "AvailabilityZone": self.subnets[one],
+                    "State": "available",
+                    "AvailableIpAddressCount": 0 if one in self.full_subnets else 250,
+                }
                 for one in named
             ]
         }
@@ -938,7 +982,9 @@ class Ec2(server.Fake):
         if volume.instance:
             raise Refusal("VolumeInUse", f"{volume.id} is already attached to an instance")
         if volume.zone != self.subnets[vm.subnet]:
-            raise Refusal("InvalidVolume.ZoneMismatch", f"The volume '{volume.id}' is not in the same availability zone as instance '{vm.id}'")
+            raise Refusal(
+                "InvalidVolume.ZoneMismatch", f"The volume '{volume.id}' is not in the same availability zone as instance '{vm.id}'"
+            )
         if any(other.instance == vm.id and other.device == asked["Device"] for other in self.volumes.values()):
             raise Refusal("InvalidParameterValue", f"Attachment point {asked['Device']} is already in use")
         volume.instance, volume.device, volume.attaching, volume.dies_with_instance = vm.id, asked["Device"], 1, False
@@ -1020,11 +1066,15 @@ class Ec2(server.Fake):
             raise Refusal("IncorrectState", f"The instance '{vm.id}' is not in a valid state for this operation.")
         here = [other for other in self.nics.values() if other.instance == vm.id]
         if any(other.index == asked["DeviceIndex"] for other in here):
-            raise Refusal("InvalidParameterValue", f"Instance '{vm.id}' already has an interface attached at device index '{asked['DeviceIndex']}'.")
+            raise Refusal(
+                "InvalidParameterValue", f"Instance '{vm.id}' already has an interface attached at device index '{asked['DeviceIndex']}'."
+            )
         if len(here) >= self.types[vm.type].nics:
             raise Refusal("AttachmentLimitExceeded", f"Interface count {len(here) + 1} exceeds the limit for {vm.type}")
         if self.subnets[nic.subnet] != self.subnets[vm.subnet]:
-            raise Refusal("InvalidParameterCombination", "You may not attach a network interface to an instance if they are not in the same zone")
+            raise Refusal(
+                "InvalidParameterCombination", "You may not attach a network interface to an instance if they are not in the same zone"
+            )
         self._join(nic, vm, asked["DeviceIndex"], False)
         return {"AttachmentId": nic.attachment}
 
@@ -1105,7 +1155,9 @@ class Ec2(server.Fake):
             "association-id": lambda address: address.association,
             "network-interface-id": lambda address: address.nic,
         }
-        found = self._select(self.addresses, asked.get("AllocationIds"), "InvalidAllocationID.NotFound", "eipalloc", asked.get("Filters"), readers)
+        found = self._select(
+            self.addresses, asked.get("AllocationIds"), "InvalidAllocationID.NotFound", "eipalloc", asked.get("Filters"), readers
+        )
         shown = []
         for address in found:
             one = {"AllocationId": address.id, "PublicIp": address.public, "Domain": "vpc", "Tags": self._tag_set(address)}

@@ -73,7 +73,9 @@ def test_botocore_reads_the_life_of_an_instance(cloud):
     made = ec2.run_instances(**launch_of(cloud, UserData="#cloud-config\n", CpuOptions={"AmdSevSnp": "enabled"}))["Instances"][0]
     assert made["State"] == {"Code": 0, "Name": "pending"} and made["CpuOptions"]["AmdSevSnp"] == "enabled"
     assert cloud.vms[made["InstanceId"]].user_data == b"#cloud-config\n"
-    states = [ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]["State"]["Name"] for _ in range(3)]
+    states = [
+        ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]["State"]["Name"] for _ in range(3)
+    ]
     assert states == ["pending", "running", "running"]
     assert set(cloud.inventory()) == {"instances", "volumes", "nics"}
     ended = ec2.terminate_instances(InstanceIds=[made["InstanceId"]])["TerminatingInstances"][0]
@@ -171,7 +173,11 @@ def test_new_things_are_hidden_for_some_looks_and_listed_in_pages(cloud):
         ec2.run_instances(**launch_of(cloud))
     pages = [len(page["Reservations"]) for page in ec2.get_paginator("describe_instances").paginate(MaxResults=5)]
     assert pages == [5, 2]
-    types = [kind["InstanceType"] for page in ec2.get_paginator("describe_instance_types").paginate(MaxResults=5) for kind in page["InstanceTypes"]]
+    types = [
+        kind["InstanceType"]
+        for page in ec2.get_paginator("describe_instance_types").paginate(MaxResults=5)
+        for kind in page["InstanceTypes"]
+    ]
     assert types == list(cloud.types)
     assert ec2.describe_instance_type_offerings(LocationType="availability-zone")["InstanceTypeOfferings"]
 
@@ -191,9 +197,7 @@ def test_volumes_interfaces_and_addresses_have_their_lives(cloud):
     attachment = ec2.attach_network_interface(**attach)["AttachmentId"]
     assert code(ec2.attach_network_interface, **attach) == "InvalidNetworkInterface.InUse"
     assert code(ec2.delete_network_interface, NetworkInterfaceId=nic) == "InvalidParameterValue"
-    ec2.modify_network_interface_attribute(
-        NetworkInterfaceId=nic, Attachment={"AttachmentId": attachment, "DeleteOnTermination": True}
-    )
+    ec2.modify_network_interface_attribute(NetworkInterfaceId=nic, Attachment={"AttachmentId": attachment, "DeleteOnTermination": True})
     address = ec2.allocate_address(Domain="vpc")
     ec2.associate_address(AllocationId=address["AllocationId"], NetworkInterfaceId=vm["NetworkInterfaces"][0]["NetworkInterfaceId"])
     assert code(ec2.release_address, AllocationId=address["AllocationId"]) == "InvalidIPAddress.InUse"
