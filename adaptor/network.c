@@ -24,6 +24,7 @@ struct podnetwork_worker_settings sandbox_network_settings(const struct adaptor 
 		.vxlan_port = (uint16_t)(record->has_network ? record->network.vxlan_port
 							     : settings->vxlan_port),
 		.vxlan_min_id = (uint32_t)settings->vxlan_min_id,
+		.vm_underlay_mtu = (uint32_t)record->vm_underlay_mtu,
 	};
 }
 

@@ -101,6 +101,8 @@ struct podnetwork_worker_settings {
 	bool external_net_via_pod_vm;
 	uint16_t vxlan_port;
 	uint32_t vxlan_min_id;
+	uint32_t
+		vm_underlay_mtu; /* of the way from the VM to here, for setup; 0: not known (yet) */
 	/* VNIs not to take (released a short while ago). */
 	const uint32_t *quarantined;
 	size_t quarantined_count;
@@ -120,7 +122,7 @@ int podnetwork_inspect(const struct podnetwork_worker_settings *settings,
 /*
  * Connects the tunnel to the VM: remote, MTU from the route to it, redirects both ways, NOTRACK,
  * and a filter that lets in only this remote with this VNI. instance_ips[0], or [1] with
- * dedicated.
+ * dedicated. Run again when the VM has told its underlay MTU.
  */
 int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
 	const struct podnetwork *network, char *const *instance_ips, size_t count,
@@ -146,10 +148,11 @@ struct podnetwork_vm_settings {
 
 /*
  * Waits for the primary NIC and its address (netlink notifications, within bound), then makes the
- * pod's side.
+ * pod's side. *underlay_mtu: of the way to the worker, for it to know; may be NULL.
  */
 int podnetwork_vm_setup(const struct podnetwork_vm_settings *settings,
-	const struct podnetwork *network, const struct bound *bound, struct error *err);
+	const struct podnetwork *network, const struct bound *bound, uint32_t *underlay_mtu,
+	struct error *err);
 int podnetwork_vm_teardown(const struct podnetwork_vm_settings *settings,
 	const struct podnetwork *network, struct error *err);
 

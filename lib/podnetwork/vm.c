@@ -280,7 +280,7 @@ static int check_network(const struct podnetwork *network, struct ip_prefix *wor
 }
 
 static int setup(const struct podnetwork_vm_settings *settings, const struct podnetwork *network,
-	const struct bound *bound, struct error *err)
+	const struct bound *bound, uint32_t *underlay_mtu, struct error *err)
 {
 	struct ip_prefix worker;
 	uint8_t mac[MAC_SIZE];
@@ -300,6 +300,8 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 			uplink.mtu, worker.family, podside_has_ipv6(network), &mtu, err))
 		return -1;
 	fault_point("podnet-vm-uplink");
+	if (underlay_mtu)
+		*underlay_mtu = uplink.mtu;
 	const struct filter_tunnel allowed = {
 		.sandbox = VM_COMMENT,
 		.remote = worker,
@@ -332,9 +334,10 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 }
 
 int podnetwork_vm_setup(const struct podnetwork_vm_settings *settings,
-	const struct podnetwork *network, const struct bound *bound, struct error *err)
+	const struct podnetwork *network, const struct bound *bound, uint32_t *underlay_mtu,
+	struct error *err)
 {
-	if (setup(settings, network, bound, err))
+	if (setup(settings, network, bound, underlay_mtu, err))
 		return error_prefix(err, "set up the pod's network");
 	return 0;
 }

@@ -120,7 +120,8 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return netlink_error(&pod, errnum, err, "netns %s: interface %s",
 			settings->netns_path, network->interface);
 	if (route_path_mtu(&root, &remote, &underlay, err) ||
-		tunnel_mtu(network->mtu, underlay, 0, local.family, false, &mtu, err))
+		tunnel_mtu(network->mtu, underlay, settings->vm_underlay_mtu, local.family, false,
+			&mtu, err))
 		return -1;
 
 	const struct reservation wanted = {

@@ -3,6 +3,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import threading
@@ -66,6 +67,23 @@ def test_the_pod_sees_its_own_address_and_none_of_the_worker(world):
     assert f"default via {world.network.gateway} dev eth0" in out.decode()
     assert box.exec("cat", "/etc/resolv.conf")[1] == b""
     assert box.exec("hostname")[1] == b"web\n"
+    shim.stop_pod()
+    world.nothing_left()
+
+
+def tunnel_mtu(pod) -> int:
+    """Of the tunnel's device in a pod's network namespace on the worker."""
+    return json.loads(pod.ip("-j", "link", "show", "dev", "vxlan1"))[0]["mtu"]
+
+
+@pytest.mark.parametrize("underlay, expected", [(1400, 1350), (9000, 1450)])
+def test_the_smaller_underlay_of_the_two_ends_fits_the_tunnel_at_both(make_world, underlay, expected):
+    world = make_world(environment={"NETNS_MTU": str(underlay)}).start()
+    shim = world.pod()
+    assert tunnel_mtu(shim.pod_netns) == expected
+    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
+    box.start()
+    assert box.exec("cat", "/sys/class/net/eth0/mtu")[1] == f"{expected}\n".encode()
     shim.stop_pod()
     world.nothing_left()
 

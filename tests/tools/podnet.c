@@ -127,7 +127,7 @@ static int vm_setup(const struct podnetwork_worker_settings *settings, struct po
 	const struct bound bound = {.deadline_ns = deadline_in(args->timeout)};
 	if (read_network(args->network, network, err))
 		return -1;
-	return podnetwork_vm_setup(&vm, network, &bound, err);
+	return podnetwork_vm_setup(&vm, network, &bound, NULL, err);
 }
 
 static int vm_teardown(const struct podnetwork_worker_settings *settings,
