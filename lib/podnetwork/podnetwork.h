@@ -139,6 +139,18 @@ int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings
 int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id,
 	struct error *err);
 
+/*
+ * Others may take away what running pods need (a firewall's reload, `ip link delete`): hears of it, in the worker's
+ * netns and in the pods'. Wait returns with the sandbox whose tunnel device was removed, by us or by others; with ""
+ * when rules of ours were, or events were lost: then everything wants another set-up.
+ */
+#define PODNETWORK_SANDBOX_SIZE 160
+struct podnetwork_watch;
+struct podnetwork_watch *podnetwork_watch_open(struct error *err);
+int podnetwork_watch_wait(struct podnetwork_watch *watch, const struct bound *bound,
+	char sandbox[PODNETWORK_SANDBOX_SIZE], struct error *err);
+void podnetwork_watch_close(struct podnetwork_watch *watch);
+
 /* ---- pod VM ---- */
 
 struct podnetwork_vm_settings {
