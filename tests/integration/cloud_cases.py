@@ -7,6 +7,18 @@ from typing import Callable
 from fakes import ec2
 
 
+TWO_NICS = ("-ext-network-via-podvm", "-pod-subnet-cidrs=10.244.0.0/16")
+
+
+@dataclasses.dataclass
+class Detour:
+    """A configuration in which more is made than an instance. (Such an instance is not reached here: the start fails.)"""
+
+    environment: dict
+    options: tuple = ()
+    prepare: Callable = lambda cloud: None
+
+
 @dataclasses.dataclass
 class Case:
     # A pod's wish, and what the cloud must see of it: type, image, confidential, spot.
@@ -20,7 +32,7 @@ class Case:
     # Configuration that is wrong, and what -check must say of it.
     wrong: dict
     named: tuple
-    public: dict  # pod VMs are reached on public addresses
+    detours: dict  # name -> Detour
     # Settings of a fake that takes few creations a second, and what counts them.
     limit: dict
     create: str
@@ -30,6 +42,10 @@ def made_in_ec2(cloud) -> list:
     return [
         {"type": vm.type, "image": vm.image, "tee": vm.snp, "spot": vm.spot, "user_data": vm.user_data} for vm in cloud.live()
     ]
+
+
+def add_template(cloud) -> None:
+    cloud.templates["kata"] = {"ImageId": next(iter(cloud.images)), "InstanceType": "m6a.large", "SubnetId": next(iter(cloud.subnets))}
 
 
 CASES = {
@@ -47,8 +63,14 @@ CASES = {
             "PODVM_INSTANCE_TYPE": "t3.large",
         },
         named=("ami-0eeeeeeeeeeeeeee0", "sg-0eeeeeeeeeeeeeee0", "t3.large has no SEV-SNP"),
-        public={"USE_PUBLIC_IP": "true"},
+        detours={
+            "public-address": Detour({"USE_PUBLIC_IP": "true"}),
+            "elastic-address-beside-two-nics": Detour({"USE_PUBLIC_IP": "true"}, TWO_NICS),
+            "second-nic-beside-a-template": Detour({"USE_PODVM_LAUNCHTEMPLATE": "true"}, TWO_NICS, add_template),
+        },
         limit={"limits": {"RunInstances": (4, 4)}},
         create="RunInstances",
     ),
 }
+
+DETOURS = [(driver, name) for driver, case in CASES.items() for name in case.detours]

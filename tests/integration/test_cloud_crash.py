@@ -11,13 +11,13 @@ import threading
 
 import pytest
 
-from cloud_cases import CASES
+from cloud_cases import CASES, DETOURS
 from fakes.server import ANY, Drop
 from peerpod import clouds, ttrpc
 from peerpod.shim import wait_until
 
 CALM = ["-cloud-config-verify", "-orphan-grace=0"]
-SWEEP = ["-cloud-config-verify", "-orphan-grace=1s", "-orphan-interval=200ms"]
+SWEEP = ["-cloud-config-verify", "-orphan-grace=100ms", "-orphan-interval=100ms"]
 REQUESTS_MAX = 60
 
 each_cloud = pytest.mark.parametrize("driver", clouds.NAMES)
@@ -56,8 +56,9 @@ class Killer:
 def calm(make_world, driver):
     """A world whose adaptor asks the cloud for nothing by itself."""
 
-    def make(options=(), **how):
-        world = make_world(driver=driver, options=options, **how)
+    def make(prepare=lambda cloud: None, **how):
+        world = make_world(driver=driver, **how)
+        prepare(world.cloud)
         world.base = list(world.stack.options)
         return start(world, CALM)
 
@@ -116,15 +117,36 @@ def test_killed_after_each_request_of_a_start_no_instance_is_left(calm, driver, 
     shim.world.nothing_left()
 
 
-@each_cloud
+def take_detour(calm, driver, detour):
+    how = CASES[driver].detours[detour]
+    return calm(how.prepare, environment=how.environment, options=[*how.options, "-proxy-timeout=100ms"])
+
+
+@pytest.mark.parametrize("driver, detour", DETOURS)
 @pytest.mark.parametrize("ending", [nobody_comes, the_journal_is_lost])
-def test_killed_after_each_request_of_a_start_that_fails_no_instance_is_left(calm, driver, ending):
-    """Reached on public addresses, which lead nowhere here: each start undoes what it made, and may be killed there, too."""
-    world = calm(environment=CASES[driver].public, options=["-proxy-timeout=200ms"])
-    shim = kill_starts(world, ending)
-    assert world.inventory() == {}
+def test_killed_after_each_request_of_a_start_that_fails_nothing_is_left(calm, driver, detour, ending):
+    """Each start undoes what it made, and may be killed there, too."""
+    shim = kill_starts(take_detour(calm, driver, detour), ending)
     shim.stop_vm()
-    world.nothing_left()
+    shim.world.nothing_left()
+
+
+@pytest.mark.parametrize("driver, detour", DETOURS)
+def test_an_answer_lost_anywhere_in_a_start_that_fails_leaves_nothing(calm, driver, detour):
+    world = take_detour(calm, driver, detour)
+    for n in range(1, REQUESTS_MAX):
+        shim = world.shim()
+        shim.create_vm()
+        lose_answer(world, n)
+        with Killer(world) as watcher:
+            calls_fail(lambda: shim.start_vm(60))
+        world.cloud.unscript()
+        assert watcher.most == 1, watcher.seen
+        shim.stop_vm(60)
+        world.nothing_left()
+        if len(watcher.seen) < n:
+            return
+    raise AssertionError(f"a start never ends: {watcher.seen}")
 
 
 def kill_starts(world, ending):
