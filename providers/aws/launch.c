@@ -55,7 +55,8 @@ static void add_nic(const struct launch *l, struct query *q, unsigned n)
 	query_add(q, n == 1 ? "0" : "1", "%sDeviceIndex", prefix);
 	query_add(q, l->offering->zone, "%sSubnetId", prefix);
 	add_groups(l, q, prefix);
-	if (l->options->use_public_ip)
+	/* Not with two: then it is an elastic address (extras.h). */
+	if (l->options->use_public_ip && !l->request->second_nic)
 		query_add(q, "true", "%sAssociatePublicIpAddress", prefix);
 	query_add(q, "true", "%sDeleteOnTermination", prefix);
 }

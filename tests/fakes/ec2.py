@@ -385,6 +385,8 @@ class Ec2(server.Fake):
             raise Refusal(
                 "UnauthorizedOperation", "You are not authorized to perform this operation. Encoded authorization failure message: 4WnQ"
             )
+        if asked.get("DryRun") and action != "RunInstances":
+            raise Refusal("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
         if action in self._limits and not asked.get("DryRun") and not self._limits[action].take(call.time):
             raise Refusal("RequestLimitExceeded", "Request limit exceeded.")
         return handler(asked)
