@@ -16,6 +16,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -79,6 +80,7 @@ class Netns:
         self._own_state = state is None
         self.state = pathlib.Path(state or tempfile.mkdtemp(prefix="ppn", dir="/tmp"))
         self.state.mkdir(parents=True, exist_ok=True)
+        self._salt = secrets.token_hex(8)  # cgroups are named after tokens, and every fake's first instance has the same name
         self._lock = threading.Lock()
         self._log = self.state / "provider-tool.log"
         self._had_bridge = self._bridge_exists()
@@ -88,7 +90,7 @@ class Netns:
         return self.worker.run(function)
 
     def create(self, name: str, user_data: bytes, nics: int = 1) -> Instance:
-        token = hashlib.sha256(name.encode()).hexdigest()[:32]
+        token = hashlib.sha256(f"{self._salt} {name}".encode()).hexdigest()[:32]
         descriptor, file = tempfile.mkstemp(prefix="user-data-", dir=self.state)
         try:
             with open(descriptor, "wb") as out:

@@ -19,6 +19,7 @@ from peerpod.shim import wait_until
 CALM = ["-cloud-config-verify", "-orphan-grace=0"]
 SWEEP = ["-cloud-config-verify", "-orphan-grace=100ms", "-orphan-interval=100ms"]
 REQUESTS_MAX = 60
+WORLDS = 4  # side by side
 
 each_cloud = pytest.mark.parametrize("driver", clouds.NAMES)
 
@@ -108,92 +109,76 @@ def the_journal_is_lost(world, shim) -> None:
     start(world, SWEEP)
 
 
-@each_cloud
-@pytest.mark.parametrize("ending", [nobody_comes, the_pod_is_stopped, the_start_is_repeated, the_journal_is_lost])
-def test_killed_after_each_request_of_a_start_no_instance_is_left(calm, driver, ending):
-    shim = kill_starts(calm(), ending)
-    assert len(shim.world.vms()) == 1
-    shim.stop_vm()
-    shim.world.nothing_left()
+# ---- one after the other, in several worlds ----------------------------------------------------------------------------
 
 
-def take_detour(calm, driver, detour):
-    how = CASES[driver].detours[detour]
-    return calm(how.prepare, environment=how.environment, options=[*how.options, "-proxy-timeout=100ms"])
+def for_every_request(make, attempt) -> None:
+    """attempt(world, n) for n = 1, 2, ... until it says that there is no n-th request. Most of the time something is
+    waited for: worlds side by side share the numbers."""
+    numbers = itertools.count(1)
+    ended = []  # numbers that were too high
+    errors = []
+
+    def run():
+        try:
+            world = make()
+            while not ended and not errors and (n := next(numbers)) < REQUESTS_MAX:
+                if not attempt(world, n):
+                    ended.append(n)
+            world.nothing_left()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(WORLDS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    assert ended and min(ended) > 1, f"{REQUESTS_MAX} requests and no end"
 
 
-@pytest.mark.parametrize("driver, detour", DETOURS)
-def test_killed_after_each_request_of_a_start_that_fails_nothing_is_left(calm, driver, detour):
-    """Each start undoes what it made, and may be killed there, too."""
-    shim = kill_starts(take_detour(calm, driver, detour), nobody_comes, the_journal_is_lost)
-    shim.stop_vm()
-    shim.world.nothing_left()
-
-
-@pytest.mark.parametrize("driver, detour", [(driver, name) for driver, name in DETOURS if CASES[driver].detours[name].lose])
-def test_an_answer_lost_anywhere_in_a_start_that_fails_leaves_nothing(calm, driver, detour):
-    world = take_detour(calm, driver, detour)
-    for n in range(1, REQUESTS_MAX):
-        shim = world.shim()
-        shim.create_vm()
-        lose_answer(world, n)
-        with Killer(world) as watcher:
-            calls_fail(lambda: shim.start_vm(60))
-        world.cloud.unscript()
-        assert watcher.most == 1, watcher.seen
+def kill_start(world, n: int, ending) -> bool:
+    """A start whose n-th request is the adaptor's last act; False: it has no n-th request."""
+    shim = world.shim()
+    shim.create_vm()
+    with Killer(world, n) as killer:
+        calls_fail(lambda: shim.start_vm(60))
+    assert killer.most <= 1, f"{killer.most} instances at once: {killer.seen}"
+    if not killer.hit:
         shim.stop_vm(60)
-        world.nothing_left()
-        if len(watcher.seen) < n:
-            return
-    raise AssertionError(f"a start never ends: {watcher.seen}")
-
-
-def kill_starts(world, *endings):
-    """Kills the adaptor after each request of a start; the endings take turns. The shim of the start that ended before its
-    time came."""
-    for n in range(1, REQUESTS_MAX):
-        shim = world.shim()
-        shim.world = world
-        shim.create_vm()
-        with Killer(world, n) as killer:
-            calls_fail(lambda: shim.start_vm(60))
-        assert killer.most <= 1, f"{killer.most} instances at once: {killer.seen}"
-        if not killer.hit:
-            assert n > 1
-            return shim
-        world.stack.wait_killed()
-        assert len(world.vms()) <= 1
-        with Killer(world) as watcher:
-            endings[n % len(endings)](world, shim)
-            wait_until(lambda: nothing_there(world), 30, f"nothing is left of {killer.seen}: {world.inventory()}")
-        assert watcher.most <= 1, f"{watcher.most} instances at once: {killer.seen}, then {watcher.seen}"
-        world.nothing_left()
-        world.stack.stop()
-        start(world, CALM)
-    raise AssertionError(f"a start never ends: {killer.seen}")
-
-
-@each_cloud
-@pytest.mark.parametrize("ending", [nobody_comes, the_pod_is_stopped, the_journal_is_lost])
-def test_killed_after_each_request_of_a_stop_the_deletion_is_finished(calm, driver, ending):
-    world = calm()
-    for n in range(1, REQUESTS_MAX):
-        shim = world.shim()
-        shim.create_vm()
-        shim.start_vm(60)
-        assert len(world.vms()) == 1
-        with Killer(world, n) as killer:
-            calls_fail(lambda: shim.stop_vm(60))
-        if not killer.hit:
-            break
-        world.stack.wait_killed()
+        assert world.inventory() == {}, f"{killer.seen}: {world.inventory()}"
+        return False
+    world.stack.wait_killed()
+    assert len(world.vms()) <= 1
+    with Killer(world) as watcher:
         ending(world, shim)
         wait_until(lambda: nothing_there(world), 30, f"nothing is left of {killer.seen}: {world.inventory()}")
-        world.nothing_left()
-        world.stack.stop()
-        start(world, CALM)
-    assert n > 1 and not killer.hit, f"a stop never ends: {killer.seen}"
+    assert watcher.most <= 1, f"{watcher.most} instances at once: {killer.seen}, then {watcher.seen}"
     world.nothing_left()
+    world.stack.stop()
+    start(world, CALM)
+    return True
+
+
+def kill_stop(world, n: int, ending) -> bool:
+    shim = world.shim()
+    shim.create_vm()
+    shim.start_vm(60)
+    assert len(world.vms()) == 1
+    with Killer(world, n) as killer:
+        calls_fail(lambda: shim.stop_vm(60))
+    if not killer.hit:
+        assert world.inventory() == {}, f"{killer.seen}: {world.inventory()}"
+        return False
+    world.stack.wait_killed()
+    ending(world, shim)
+    wait_until(lambda: nothing_there(world), 30, f"nothing is left of {killer.seen}: {world.inventory()}")
+    world.nothing_left()
+    world.stack.stop()
+    start(world, CALM)
+    return True
 
 
 def lose_answer(world, n: int) -> None:
@@ -202,39 +187,72 @@ def lose_answer(world, n: int) -> None:
     world.cloud.script(ANY, lambda call: Drop("after") if next(numbers) == n else None, times=None)
 
 
+def lose_in_start(world, n: int, reached: bool) -> bool:
+    shim = world.shim()
+    shim.create_vm()
+    lose_answer(world, n)
+    with Killer(world) as watcher:
+        shim.start_vm(60) if reached else calls_fail(lambda: shim.start_vm(60))
+    world.cloud.unscript()
+    assert watcher.most == 1, watcher.seen
+    assert len(world.vms()) == int(reached), watcher.seen
+    shim.stop_vm(60)
+    world.nothing_left()
+    return len(watcher.seen) >= n
+
+
+def lose_in_stop(world, n: int) -> bool:
+    shim = world.shim()
+    shim.create_vm()
+    shim.start_vm(60)
+    lose_answer(world, n)
+    with Killer(world) as watcher:
+        shim.stop_vm(60)
+    world.cloud.unscript()
+    world.nothing_left()
+    return len(watcher.seen) >= n
+
+
+# ---- the promises ------------------------------------------------------------------------------------------------------
+
+
+@each_cloud
+@pytest.mark.parametrize("ending", [nobody_comes, the_pod_is_stopped, the_start_is_repeated, the_journal_is_lost])
+def test_killed_after_each_request_of_a_start_no_instance_is_left(calm, driver, ending):
+    for_every_request(calm, lambda world, n: kill_start(world, n, ending))
+
+
+@each_cloud
+@pytest.mark.parametrize("ending", [nobody_comes, the_pod_is_stopped, the_journal_is_lost])
+def test_killed_after_each_request_of_a_stop_the_deletion_is_finished(calm, driver, ending):
+    for_every_request(calm, lambda world, n: kill_stop(world, n, ending))
+
+
 @each_cloud
 def test_an_answer_lost_anywhere_in_a_start_costs_no_second_instance(calm, driver):
-    world = calm()
-    for n in range(1, REQUESTS_MAX):
-        shim = world.shim()
-        shim.create_vm()
-        lose_answer(world, n)
-        with Killer(world) as watcher:
-            shim.start_vm(60)
-        world.cloud.unscript()
-        assert watcher.most == len(world.vms()) == 1, watcher.seen
-        shim.stop_vm(60)
-        world.nothing_left()
-        if len(watcher.seen) < n:
-            break
-    assert 1 < n < REQUESTS_MAX - 1
+    for_every_request(calm, lambda world, n: lose_in_start(world, n, True))
 
 
 @each_cloud
 def test_an_answer_lost_anywhere_in_a_stop_leaves_nothing(calm, driver):
-    world = calm()
-    for n in range(1, REQUESTS_MAX):
-        shim = world.shim()
-        shim.create_vm()
-        shim.start_vm(60)
-        lose_answer(world, n)
-        with Killer(world) as watcher:
-            shim.stop_vm(60)
-        world.cloud.unscript()
-        world.nothing_left()
-        if len(watcher.seen) < n:
-            break
-    assert 1 < n < REQUESTS_MAX - 1
+    for_every_request(calm, lose_in_stop)
+
+
+def take_detour(calm, driver, detour):
+    how = CASES[driver].detours[detour]
+    return lambda: calm(how.prepare, environment=how.environment, options=[*how.options, "-proxy-timeout=100ms"])
+
+
+@pytest.mark.parametrize("driver, detour", DETOURS)
+def test_killed_after_each_request_of_a_start_that_fails_nothing_is_left(calm, driver, detour):
+    """Each start undoes what it made, and may be killed there, too."""
+    endings = (nobody_comes, the_journal_is_lost)
+    for_every_request(take_detour(calm, driver, detour), lambda world, n: kill_start(world, n, endings[n % 2]))
+
+
+@pytest.mark.parametrize("driver, detour", DETOURS)
+def test_an_answer_lost_anywhere_in_a_start_that_fails_leaves_nothing(calm, driver, detour):
+    for_every_request(take_detour(calm, driver, detour), lambda world, n: lose_in_start(world, n, False))
 
 
 @pytest.mark.parametrize("driver", ["aws"])
