@@ -29,9 +29,10 @@ image_only := podvm-init podvm-dhcp mini-agent
 installed_programs = $(filter-out $(test_programs) $(image_only),$(programs))
 installed_drivers = $(filter-out $(test_drivers),$(drivers))
 install: programs drivers ## install programs and drivers below DESTDIR and PREFIX (/usr/local)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/peerpod/providers
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/peerpod/providers/prices
 	install -m 0755 $(addprefix $B/,$(installed_programs)) $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(foreach d,$(installed_drivers),$B/providers/$(d).so) $(DESTDIR)$(PREFIX)/lib/peerpod/providers/
+	$(if $(price_files),install -m 0644 $(price_files) $(DESTDIR)$(PREFIX)/lib/peerpod/providers/prices/)
 
 .PHONY: docs list-programs
 docs: programs drivers ## write docs/options.md from the tables in the programs

@@ -3,3 +3,4 @@
 $(call library,base,,libcrypto jansson)
 $(call unit_test,base_test,,base)
 $(call unit_test,option_test,,base)
+$(call unit_test,list_test,,base)

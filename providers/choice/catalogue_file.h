@@ -11,21 +11,31 @@
 #include "providers/choice/choice.h"
 
 #define CATALOGUE_FOLDER "/var/lib/peerpod/catalogue"
+/* Every type of a large cloud is about 200 KB. */
+#define CATALOGUE_SIZE_MAX ((size_t)16 * 1024 * 1024)
 
-/* folder "": does nothing. Prices and zones are not kept. */
+/*
+ * folder "": does nothing. Prices, zones and markets are not kept: one entry for each type. A missing folder is
+ * made, for its owner alone, as the state folder above it is. Safe from several threads and processes at once.
+ */
 int catalogue_save(const char *folder, const char *provider, const char *region,
 	const struct offering *list, size_t count, struct error *err);
 
-/* Offerings with strings of their own; freed with saved_catalogue_free. */
+/* Sorted by type; zone "", on-demand, no price. Freed with saved_catalogue_free. */
 struct saved_catalogue {
 	struct offering *list;
 	size_t count;
 	int64_t saved_at; /* Unix time */
+	void *file;       /* owns the strings */
 };
 
-/* ERROR_GONE: there is none. ERROR_INVALID: it cannot be used, and why. */
+/* ERROR_GONE: there is none (folder "": always). ERROR_INVALID: it cannot be used, and why. */
 int catalogue_load(const char *folder, const char *provider, const char *region,
 	struct saved_catalogue *out, struct error *err);
+
+/* The same of text in memory. name: for messages. */
+int catalogue_read(const char *provider, const char *region, const char *name, const void *text,
+	size_t len, struct saved_catalogue *out, struct error *err);
 void saved_catalogue_free(struct saved_catalogue *catalogue);
 
 #endif

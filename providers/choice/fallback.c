@@ -33,6 +33,7 @@ int choice_try(const char *who, const struct choice *choice, struct choice_memor
 		if (refused_before(choice, i, full, o))
 			continue;
 		if (make(with, o, bound, &why) == 0) {
+			error_clear(err); /* the refusals before it are in the log */
 			log_info("%s: the instance is a %s in %s%s", who, o->type, zone,
 				o->spot ? " (spot)" : "");
 			return 0;
