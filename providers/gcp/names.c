@@ -178,7 +178,9 @@ static size_t plain_letters(const char *text, size_t room, char *out)
 
 void instance_name(const char *wished, const char *token, unsigned n, char out[NAME_SIZE])
 {
-	char tail[16] = "", letters[NAME_SIZE];
+	static const char start[] = "podvm";
+	char tail[16] = "";
+	size_t len = 0;
 	if (n) {
 		cleanup(buf_free) struct buf text = BUF_INIT;
 		uint8_t hash[HASH_SIZE] = {0};
@@ -187,11 +189,16 @@ void instance_name(const char *wished, const char *token, unsigned n, char out[N
 		snprintf(tail, sizeof(tail), "-%02x%02x%02x%02x", hash[0], hash[1], hash[2],
 			hash[3]);
 	}
-	size_t len = plain_letters(wished, NAME_MAX_LEN - strlen(tail), letters);
-	bool starts_well = len && islower((unsigned char)letters[0]);
-	if (!starts_well)
-		len = plain_letters(wished, NAME_MAX_LEN - strlen(tail) - 6, letters);
-	snprintf(out, NAME_SIZE, "%s%s%s", starts_well ? "" : len ? "podvm-" : "podvm", letters, tail);
+	size_t room = NAME_MAX_LEN - strlen(tail);
+	if (!isalpha((unsigned char)*wished)) {
+		memcpy(out, start, len = strlen(start));
+		out[len++] = '-';
+	}
+	plain_letters(wished, room - len, out + len);
+	/* Nothing of the wished name was left. */
+	if (len && out[len] == '\0')
+		out[len - 1] = '\0';
+	memcpy(out + strlen(out), tail, strlen(tail) + 1);
 }
 
 void label_value(const char *text, char out[NAME_SIZE])
@@ -199,14 +206,14 @@ void label_value(const char *text, char out[NAME_SIZE])
 	static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_-";
 	size_t len = strlen(text);
 	if (len <= NAME_MAX_LEN && strspn(text, letters) == len) {
-		snprintf(out, NAME_SIZE, "%s", text);
+		memcpy(out, text, len + 1);
 		return;
 	}
 	uint8_t hash[HASH_SIZE] = {0};
-	char kept[NAME_SIZE];
 	hash_of(text, len, hash);
-	plain_letters(text, NAME_MAX_LEN - 9, kept);
-	snprintf(out, NAME_SIZE, "%s-%02x%02x%02x%02x", kept, hash[0], hash[1], hash[2], hash[3]);
+	size_t kept = plain_letters(text, NAME_MAX_LEN - 9, out);
+	snprintf(out + kept, NAME_SIZE - kept, "-%02x%02x%02x%02x", hash[0], hash[1], hash[2],
+		hash[3]);
 }
 
 int request_uuid(const char *const *words, char out[UUID_SIZE], struct error *err)
