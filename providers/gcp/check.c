@@ -312,9 +312,11 @@ static int64_t needed_of(const struct look *l, const char *metric)
 		return 1;
 	if (!strcmp(metric, "IN_USE_ADDRESSES"))
 		return l->o->use_public_ip;
+	bool spot, on_demand;
+	gcp_options_market(l->o, MARKET_DEFAULT, &spot, &on_demand);
 	if (!strcmp(metric, "PREEMPTIBLE_CPUS"))
-		return l->o->spot ? vcpus : 0;
-	if (l->o->spot)
+		return spot ? vcpus : 0;
+	if (!on_demand)
 		return 0;
 	return !strcmp(metric, of_family) || !strcmp(metric, "CPUS") ? vcpus : 0;
 }

@@ -39,14 +39,16 @@ static int append_json(struct buf *out, json_t *object, struct error *err)
 	return 0;
 }
 
-static int append_signature(EVP_PKEY *key, struct buf *out, struct error *err)
+/* Of what was appended since start. */
+static int append_signature(EVP_PKEY *key, struct buf *out, size_t start, struct error *err)
 {
 	unsigned char signature[1024];
 	size_t len = sizeof(signature);
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
 	bool good = context && EVP_PKEY_size(key) <= (int)sizeof(signature) &&
 		    EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
-		    EVP_DigestSign(context, signature, &len, out->data, out->len) == 1;
+		    EVP_DigestSign(context, signature, &len, out->data + start,
+			    out->len - start) == 1;
 	EVP_MD_CTX_free(context);
 	if (!good)
 		return error_set(err, ERROR_INVALID, "the private key cannot sign");
@@ -63,11 +65,12 @@ int jwt_sign(const struct gcp_credentials *c, int64_t now, struct buf *out, stru
 				   : json_pack("{s:s, s:s}", "alg", "RS256", "typ", "JWT");
 	json_t *claims = json_pack("{s:s, s:s, s:s, s:I, s:I}", "iss", c->email, "scope",
 		TOKEN_SCOPE, "aud", c->token_url, "iat", from, "exp", from + LIVES_S);
+	size_t start = out->len;
 	int result = append_json(out, header, err);
 	buf_append_text(out, ".");
 	if (append_json(out, claims, err) < 0 || result < 0)
 		return -1;
-	if (out->failed || append_signature(c->key, out, err) < 0 || out->failed)
+	if (out->failed || append_signature(c->key, out, start, err) < 0 || out->failed)
 		return out->failed ? error_set(err, ERROR_CAPACITY, "out of memory") : -1;
 	return 0;
 }

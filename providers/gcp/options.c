@@ -5,10 +5,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "providers/choice/catalogue_file.h"
 #include "providers/gcp/family.h"
 #include "providers/gcp/names.h"
 
 static const char *const confidential_types[] = {"", "TDX", "SEV", "SEV_SNP", NULL};
+static const char *const spot_choices[] = {"false", "true", "prefer", NULL};
 static const char *const network_tiers[] = {"STANDARD", "PREMIUM", NULL};
 static const char *const nic_types[] = {"", "GVNIC", "VIRTIO_NET", NULL};
 static const char *const disk_interfaces[] = {"", "NVME", "SCSI", NULL};
@@ -94,8 +96,10 @@ const struct option gcp_option_table[GCP_OPTION_COUNT] = {
 	{"accelerator-type", "GCP_ACCELERATOR_TYPE", "",
 		"GPU that is attached to n1 machine types where a pod asks for GPUs: nvidia-tesla-t4",
 		AT(accelerator_type), OPTION_STRING},
-	{"spot", "GCP_SPOT", "false", "spot instances: cheaper, and taken away at any time",
-		AT(spot), OPTION_BOOL},
+	{"spot", "GCP_SPOT", "false",
+		"spot instances, cheaper and taken away at any time, for pods that do not say; prefer: on-demand where "
+		"there is no spot capacity",
+		AT(spot), OPTION_ENUM, .choices = spot_choices},
 	{"secure-boot", "GCP_SECURE_BOOT", "false", "secure boot; the image must be signed",
 		AT(secure_boot), OPTION_BOOL},
 	{"vtpm", "GCP_VTPM", "true", "a virtual TPM", AT(vtpm), OPTION_BOOL},
@@ -109,6 +113,9 @@ const struct option gcp_option_table[GCP_OPTION_COUNT] = {
 		AT(create_rate), OPTION_INT, .min = 1, .max = 100},
 	{"prices", "GCP_PRICES", "", "file with prices instead of the one that comes with the driver",
 		AT(prices), OPTION_STRING},
+	{"catalogue-folder", "GCP_CATALOGUE_FOLDER", CATALOGUE_FOLDER,
+		"where machine types are remembered for when Google cannot be asked; empty: nowhere",
+		AT(catalogue_folder), OPTION_STRING},
 	{NULL, "GCP_COMPUTE_ENDPOINT", "", "URL of Compute Engine instead of Google's",
 		AT(compute_endpoint), OPTION_STRING},
 	{NULL, "GCP_RESOURCE_MANAGER_ENDPOINT", "", "URL of Resource Manager instead of Google's",
@@ -120,6 +127,14 @@ enum instance_tee gcp_options_tee(const struct gcp_options *o)
 	if (o->disable_cvm)
 		return TEE_NONE;
 	return family_tee(o->confidential_type);
+}
+
+void gcp_options_market(const struct gcp_options *o, enum instance_market market, bool *spot,
+	bool *on_demand)
+{
+	bool says_spot = strcmp(o->spot, "false") != 0;
+	*spot = market == MARKET_SPOT || (market == MARKET_DEFAULT && says_spot);
+	*on_demand = !*spot || (market == MARKET_DEFAULT && !strcmp(o->spot, "prefer"));
 }
 
 int url_check(const char *what, const char *url, struct error *err)

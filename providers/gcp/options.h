@@ -26,14 +26,14 @@ struct gcp_options {
 	char *credentials_file, *metadata_host, *quota_project;
 
 	char *network_tags, *labels, *second_network, *second_subnetwork, *network_tier, *nic_type,
-		*min_cpu_platform, *disk_interface, *kms_key, *accelerator_type;
-	bool spot, secure_boot, vtpm, integrity_monitoring;
+		*min_cpu_platform, *disk_interface, *kms_key, *accelerator_type, *spot;
+	bool secure_boot, vtpm, integrity_monitoring;
 	uint64_t max_run_ns;
 	int64_t create_rate;
 	char *prices, *catalogue_folder, *compute_endpoint, *manager_endpoint;
 };
 
-#define GCP_OPTION_COUNT 36
+#define GCP_OPTION_COUNT 37
 extern const struct option gcp_option_table[GCP_OPTION_COUNT];
 
 /* What the table cannot say. The first fault found. */
@@ -41,6 +41,10 @@ int gcp_options_check(const struct gcp_options *o, struct error *err);
 
 /* What GCP_CONFIDENTIAL_TYPE and DISABLECVM say: TEE_NONE, TEE_SNP, TEE_SEV or TEE_TDX. */
 enum instance_tee gcp_options_tee(const struct gcp_options *o);
+
+/* Which to consider for a pod that wishes this. */
+void gcp_options_market(const struct gcp_options *o, enum instance_market market, bool *spot,
+	bool *on_demand);
 
 /* Goes through GCP_LABELS: as pairs_next, with what GCP does not take refused. */
 int labels_next(const char **text, char **key, char **value, struct error *err);

@@ -104,13 +104,28 @@ static void order_zones(struct choice *choice, char *const *zones)
 	}
 }
 
+/* Where spot is preferred, on-demand is for when there is none. */
+static void order_markets(struct choice *choice)
+{
+	struct ranked_offering *r = choice->ranked;
+	size_t spots = 0;
+	for (size_t i = 0; i < choice->fits; i++) {
+		if (!r[i].offering->spot)
+			continue;
+		struct ranked_offering moved = r[i];
+		memmove(&r[spots + 1], &r[spots], (i - spots) * sizeof(*r));
+		r[spots++] = moved;
+	}
+}
+
 int ranking_make(struct provider *p, const struct instance_request *r, const struct location *at,
 	const struct image_facts *image, enum instance_tee tee, char *const *zones,
 	struct ranking *out, const struct bound *bound, struct error *err)
 {
 	const struct gcp_options *o = p->options;
-	bool spot = r->market == MARKET_SPOT || (r->market == MARKET_DEFAULT && o->spot);
+	bool spot, on_demand;
 	cleanup_error why = ERROR_INIT;
+	gcp_options_market(o, r->market, &spot, &on_demand);
 	*out = (struct ranking){.allowed = list_split(o->machine_types),
 		.default_type = default_type(o, tee)};
 	if (!out->allowed || !out->default_type || candidates(out, r->instance_type) < 0)
@@ -120,7 +135,7 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 		.types = out->types,
 		.architecture = image->architecture,
 		.spot = spot,
-		.on_demand = !spot};
+		.on_demand = on_demand};
 	if (catalogue_offerings(p->catalogue, &wish, &out->list, &out->count, bound, err) < 0)
 		return -1;
 	if (!out->count)
@@ -142,13 +157,14 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 		.default_type = out->default_type,
 		.allowed = (const char *const *)out->allowed,
 		.spot = spot,
-		.on_demand = !spot,
+		.on_demand = on_demand,
 		.nics = r->second_nic ? 2 : 1,
 		.volumes = (int64_t)r->volume_count,
 	};
 	int result = choice_rank(out->list, out->count, &request, p->refusals, &out->choice, &why);
 	if (result == 0) {
 		order_zones(&out->choice, zones);
+		order_markets(&out->choice);
 		return 0;
 	}
 	/* Nothing but what was refused a short while ago is no mistake of the pod's. */
