@@ -34,6 +34,11 @@ def load(name: str) -> dict:
     return json.loads((folder() / f"{name}.json").read_text())
 
 
+@functools.cache
+def document(name: str) -> "Document":
+    return Document(name)
+
+
 class Method:
     def __init__(self, document: "Document", description: dict):
         self.document = document

@@ -27,19 +27,10 @@ from typing import Optional
 from fakes import discovery, server
 from fakes.discovery import Wrong
 from fakes.gcp_identity import Identity
+from fakes.gcp_reads import Reads
+from fakes.gcp_rules import BASE, PLATFORMS, PROJECT, TYPES, Image, Rules, gone, refusal
 from fakes.server import Reply
 
-PROJECT, NUMBER = "demo-proj", 1234567890
-BASE = "https://www.googleapis.com/compute/v1/"
-LABEL_KEY, LABEL_VALUE = r"[a-z][a-z0-9_-]{0,62}", r"[a-z0-9_-]{0,63}"
-VALUE_MAX, METADATA_MAX = 256 << 10, 512 << 10
-PLATFORMS = ("Intel Broadwell", "AMD Rome", "AMD Milan", "Intel Sapphire Rapids", "AMD Genoa")
-CONFIDENTIAL = {
-    "SEV": ("n2d-", "c2d-", "c3d-", "c4d-"),
-    "SEV_SNP": ("n2d-",),
-    "TDX": ("c3-standard-", "a3-highgpu-1g"),
-}
-NO_PD_STANDARD = ("c3", "c3d", "a3", "g2", "c4", "c4d", "n4")
 # What a method needs of the caller's role, besides what else is in the request.
 PERMISSIONS = {
     "instances.insert": ["instances.create", "disks.create", "instances.setMetadata", "images.useReadOnly"],
@@ -47,42 +38,6 @@ PERMISSIONS = {
     "disks.aggregatedList": ["disks.list"],
     "zoneOperations.wait": ["zoneOperations.get"],
 }
-
-
-@dataclasses.dataclass
-class Type:
-    name: str
-    vcpus: int
-    memory_mib: int
-    gpus: int = 0
-    disks: int = 128
-    architecture: str = "X86_64"
-    zones: Optional[tuple] = None
-
-
-TYPES = (
-    Type("e2-medium", 2, 4096),
-    Type("n1-standard-4", 4, 15360),
-    Type("n2d-standard-2", 2, 8192),
-    Type("n2d-standard-4", 4, 16384),
-    Type("n2d-standard-8", 8, 32768),
-    Type("n2d-highcpu-2", 2, 2048, disks=3),
-    Type("c2d-standard-2", 2, 8192),
-    Type("c3-standard-4", 4, 16384),
-    Type("a2-highgpu-1g", 12, 87040, gpus=1),
-    Type("c4a-standard-4", 4, 16384, architecture="ARM64"),
-)
-
-
-@dataclasses.dataclass
-class Image:
-    name: str = "podvm-1"
-    gib: int = 8
-    features: tuple = ("UEFI_COMPATIBLE", "SEV_CAPABLE", "SEV_SNP_CAPABLE", "TDX_CAPABLE", "GVNIC")
-    family: str = "podvm"
-    project: str = PROJECT
-    status: str = "READY"
-    architecture: str = "X86_64"
 
 
 @dataclasses.dataclass
@@ -157,12 +112,6 @@ class Bucket:
         return True
 
 
-def refusal(http: int, reason: str, message: str = "scripted", headers=(), **more) -> Reply:
-    """An error as Compute Engine answers it at once."""
-    error = {"code": http, "message": message, "errors": [{"message": message, "domain": "global", "reason": reason}], **more}
-    return Reply(http, {"error": error}, headers)
-
-
 def stamp(when: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when - 7 * 3600)) + f".{int(when * 1000) % 1000:03d}-07:00"
 
@@ -172,7 +121,7 @@ class _Handler(server._Handler):
         return email.utils.formatdate(self.server.fake.now(), usegmt=True)
 
 
-class Gcp(Identity, server.Fake):
+class Gcp(Identity, Reads, Rules, server.Fake):
     def __init__(
         self,
         instances=None,
@@ -189,7 +138,7 @@ class Gcp(Identity, server.Fake):
         super().__init__(instances)
         self._server.RequestHandlerClass = _Handler
         self._folder = tempfile.mkdtemp(prefix="fake-gcp-")
-        self.compute, self.manager = discovery.Document("compute.v1"), discovery.Document("cloudresourcemanager.v3")
+        self.compute, self.manager = discovery.document("compute.v1"), discovery.document("cloudresourcemanager.v3")
         self.start_identity()
         self.images = list(images)
         self.networks = {"default": True, "second": True, "custom": False}  # name -> of auto mode
@@ -361,9 +310,9 @@ class Gcp(Identity, server.Fake):
         elif call.body:
             return refusal(400, "badRequest", f"{method.id} takes no body")
         if where.get("project", PROJECT) not in {PROJECT, *(image.project for image in self.images)}:
-            return self._gone(f"projects/{where['project']}")
+            return gone(f"projects/{where['project']}")
         if "zone" in where and where["zone"] not in self.zones:
-            return self._gone(f"projects/{PROJECT}/zones/{where['zone']}")
+            return gone(f"projects/{PROJECT}/zones/{where['zone']}")
         if document is self.compute:
             self._allow(call, *PERMISSIONS.get(method.id, [method.id]))
         self._settle()
@@ -382,10 +331,6 @@ class Gcp(Identity, server.Fake):
             self.permissions_used.add(whole)
             if whole in self.denied:
                 raise refusal(403, "forbidden", f"Required '{whole}' permission for '{call.path}'")
-
-    @staticmethod
-    def _gone(what: str) -> Reply:
-        return refusal(404, "notFound", f"The resource '{what}' was not found", status="NOT_FOUND")
 
     def _page(self, call, kind: str, items: list, **more) -> dict:
         """A list, in pages of what was asked for and what the cloud gives at most."""
@@ -494,7 +439,7 @@ class Gcp(Identity, server.Fake):
     def _operation_at(self, where) -> Operation:
         operation = self.operations.get(where["operation"])
         if not operation or operation.zone != where["zone"]:
-            raise self._gone(f"operations/{where['operation']}")
+            raise gone(f"operations/{where['operation']}")
         return operation
 
     def on_zoneOperations_get(self, _call, where):
@@ -562,7 +507,7 @@ class Gcp(Identity, server.Fake):
     def _vm_at(self, where) -> Vm:
         vm = self.vms.get((where["zone"], where["instance"]))
         if not vm:
-            raise self._gone(f"projects/{PROJECT}/zones/{where['zone']}/instances/{where['instance']}")
+            raise gone(f"projects/{PROJECT}/zones/{where['zone']}/instances/{where['instance']}")
         return vm
 
     def on_instances_get(self, _call, where):
@@ -646,148 +591,6 @@ class Gcp(Identity, server.Fake):
             self.disks[zone, extra["source"].rsplit("/", 1)[1]].users.append(name)
         return answer
 
-    def _check_body(self, call, zone: str, body: dict) -> None:
-        self._check_machine(call, zone, body)
-        self._check_labels(body.get("labels", {}))
-        self._allow(call, *(["instances.setLabels"] if body.get("labels") else []))
-        self._check_disks(call, zone, body)
-        self._check_nics(call, zone, body)
-        items = body.get("metadata", {}).get("items", [])
-        if len({item["key"] for item in items}) != len(items):
-            raise Wrong("Metadata has duplicate keys")
-        for item in items:
-            if not re.fullmatch(r"[a-zA-Z0-9_-]{1,128}", item["key"]):
-                raise Wrong(f"Invalid metadata key {item['key']}")
-            if len(item["value"]) > VALUE_MAX:
-                raise Wrong(f"Value for field 'resource.metadata.items' is too large: maximum size {VALUE_MAX}")
-        if sum(len(item["key"]) + len(item["value"]) for item in items) > METADATA_MAX:
-            raise Wrong("metadata is too large")
-        tags = body.get("tags", {}).get("items", [])
-        if any(not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", tag) for tag in tags):
-            raise Wrong(f"Invalid network tag in {tags}")
-        self._allow(call, *(["instances.setTags"] if tags else []))
-        bound = body.get("params", {}).get("resourceManagerTags", {})
-        known = {key: set(values.values()) for key, values in self.tag_keys.values()}
-        for key, value in bound.items():
-            if value not in known.get(key, ()):
-                raise Wrong(f"Invalid resource manager tag {key}={value}")
-        if bound:
-            self._allow(call, "instances.createTagBinding", "resourcemanager.tagValueBindings.create")
-
-    def _type_at(self, zone: str, name: str) -> Type:
-        kind = self.types.get(name)
-        if kind and (kind.zones is None or zone in kind.zones):
-            return kind
-        if found := re.fullmatch(r"n2d-custom-(\d+)-(\d+)", name):
-            return Type(name, int(found.group(1)), int(found.group(2)))
-        raise self._gone(f"projects/{PROJECT}/zones/{zone}/machineTypes/{name}")
-
-    def _check_machine(self, call, zone: str, body: dict) -> None:
-        found = re.fullmatch(rf"(projects/{PROJECT}/)?zones/([^/]+)/machineTypes/([^/]+)", body.get("machineType", ""))
-        if not found or found.group(2) != zone:
-            raise Wrong(f"Invalid value for field 'resource.machineType': '{body.get('machineType')}'")
-        kind = self._type_at(zone, found.group(3))
-        scheduling = body.get("scheduling", {})
-        terminates = scheduling.get("onHostMaintenance") == "TERMINATE"
-        config = body.get("confidentialInstanceConfig")
-        image = self._image_of(body)
-        if config:
-            tee = config.get("confidentialInstanceType", "SEV")
-            if not config.get("enableConfidentialCompute") or not kind.name.startswith(CONFIDENTIAL.get(tee, ())):
-                raise Wrong(f"Invalid value for field 'resource.confidentialInstanceConfig': {tee} is not supported by {kind.name}")
-            if not terminates:
-                raise Wrong("Confidential VMs must have onHostMaintenance TERMINATE")
-            if f"{tee}_CAPABLE" not in image.features or "UEFI_COMPATIBLE" not in image.features:
-                raise Wrong(f"The image does not support {tee}")
-        if body.get("minCpuPlatform") and body["minCpuPlatform"] not in self.platforms:
-            raise Wrong(f"Invalid value for field 'resource.minCpuPlatform': '{body['minCpuPlatform']}'")
-        if scheduling.get("provisioningModel") == "SPOT":
-            if scheduling.get("automaticRestart", True) or not terminates:
-                raise Wrong("Scheduling must have no automatic restart, and TERMINATE, for spot instances")
-        elif "instanceTerminationAction" in scheduling and "maxRunDuration" not in scheduling:
-            raise Wrong("instanceTerminationAction needs SPOT or maxRunDuration")
-        gpus = body.get("guestAccelerators", [])
-        if gpus and (not kind.name.startswith("n1-") or not terminates):
-            raise Wrong("guestAccelerators")
-        if image.architecture != kind.architecture:
-            raise Wrong(f"image of architecture {image.architecture} on {kind.name}")
-
-    def _check_labels(self, labels: dict) -> None:
-        if len(labels) > 64:
-            raise Wrong("more than 64 labels")
-        for key, value in labels.items():
-            if not re.fullmatch(LABEL_KEY, key) or not re.fullmatch(LABEL_VALUE, value):
-                raise Wrong(f"Invalid value for field 'resource.labels': '{key}={value}'")
-
-    def _find_image(self, path: str) -> Image:
-        found = re.fullmatch(r"projects/([^/]+)/global/images/(family/)?([^/]+)", path)
-        for image in self.images if found else ():
-            if found.group(1) == image.project and found.group(3) == (image.family if found.group(2) else image.name):
-                return image
-        raise self._gone(path)
-
-    def _image_of(self, body: dict) -> Image:
-        if not body.get("disks") or "sourceImage" not in body["disks"][0].get("initializeParams", {}):
-            raise Wrong("Invalid value for field 'resource.disks': the first one must boot from an image")
-        return self._find_image(body["disks"][0]["initializeParams"]["sourceImage"])
-
-    def _check_disks(self, call, zone: str, body: dict) -> None:
-        boot, *extra = body["disks"]
-        kind = body["machineType"].rsplit("/", 1)[1]
-        if not boot.get("boot") or not boot.get("autoDelete") or boot.get("type") != "PERSISTENT":
-            raise Wrong("Invalid value for field 'resource.disks[0]'")
-        params = boot["initializeParams"]
-        if int(params.get("diskSizeGb", "10")) < self._image_of(body).gib:
-            raise Wrong(f"Requested disk size cannot be smaller than the image size ({self._image_of(body).gib} GB)")
-        found = re.fullmatch(rf"(projects/{PROJECT}/)?zones/{zone}/diskTypes/([^/]+)", params.get("diskType", ""))
-        if not found or found.group(2) not in self.disk_types:
-            raise self._gone(params.get("diskType", "diskType"))
-        if found.group(2) == "pd-standard" and kind.split("-")[0] in NO_PD_STANDARD:
-            raise Wrong(f"[pd-standard] features are not compatible with machine type {kind}")
-        self._check_labels(params.get("labels", {}))
-        self._allow(call, *(["disks.setLabels"] if params.get("labels") else []))
-        if len(extra) > self._type_at(zone, kind).disks - 1:
-            raise Wrong("too many disks")
-        if len({one.get("deviceName") for one in extra}) != len(extra):
-            raise Wrong("deviceName used twice")
-        for one in extra:
-            disk = self.disks.get((zone, one["source"].rsplit("/", 1)[1]))
-            if not disk or one["source"] != f"projects/{PROJECT}/zones/{zone}/disks/{disk.name}":
-                raise self._gone(one["source"])
-            if disk.users:
-                raise refusal(400, "resourceInUseByAnotherResource", f"The disk resource '{disk.name}' is already being used")
-            if one.get("autoDelete", True) or one.get("boot"):
-                raise Wrong("an existing disk would go with the instance")
-            self._allow(call, "disks.use")
-
-    def _check_nics(self, call, zone: str, body: dict) -> None:
-        used = []
-        for nic in body.get("networkInterfaces", []):
-            subnetwork, network = nic.get("subnetwork", ""), nic.get("network", "")
-            if subnetwork:
-                found = re.fullmatch(rf"projects/{PROJECT}/regions/([^/]+)/subnetworks/([^/]+)", subnetwork)
-                if not found or found.group(1) != self.region(zone) or found.groups() not in self.subnetworks:
-                    raise self._gone(subnetwork)
-                name = self.subnetworks[found.groups()]
-                if network and network.rsplit("/", 1)[1] != name:
-                    raise Wrong(f"subnetwork {subnetwork} is not of network {network}")
-            else:
-                found = re.fullmatch(rf"(projects/{PROJECT}/|projects/{NUMBER}/)?global/networks/([^/]+)", network)
-                if not found or found.group(2) not in self.networks:
-                    raise self._gone(network or "network")
-                name = found.group(2)
-                if not self.networks[name]:
-                    raise Wrong("Network interface must specify a subnet if the network resource is in custom subnet mode.")
-            used.append(name)
-            self._allow(call, "subnetworks.use", "networks.use")
-            if "accessConfigs" in nic:
-                if len(nic["accessConfigs"]) != 1 or nic["accessConfigs"][0].get("networkTier") is None:
-                    raise Wrong("accessConfigs")
-                self._allow(call, "subnetworks.useExternalIp", "networks.useExternalIp")
-        vcpus = self._type_at(zone, body["machineType"].rsplit("/", 1)[1]).vcpus
-        if not used or len(set(used)) != len(used) or len(used) > max(2, min(8, vcpus)):
-            raise Wrong(f"Invalid value for field 'resource.networkInterfaces': networks {used}")
-
     # ---- the rest
 
     def _disk(self, disk: Disk) -> dict:
@@ -809,7 +612,7 @@ class Gcp(Identity, server.Fake):
     def _disk_at(self, where) -> Disk:
         disk = self.disks.get((where["zone"], where["disk"]))
         if not disk:
-            raise self._gone(f"projects/{PROJECT}/zones/{where['zone']}/disks/{where['disk']}")
+            raise gone(f"projects/{PROJECT}/zones/{where['zone']}/disks/{where['disk']}")
         return disk
 
     def on_disks_get(self, _call, where):
@@ -824,96 +627,3 @@ class Gcp(Identity, server.Fake):
             raise refusal(400, "resourceInUseByAnotherResource", f"The disk resource '{disk.name}' is already being used")
         del self.disks[disk.zone, disk.name]
         return self._start(call, "delete", where, f"projects/{PROJECT}/zones/{disk.zone}/disks/{disk.name}")
-
-    def _image(self, image: Image) -> dict:
-        return {
-            "kind": "compute#image",
-            "name": image.name,
-            "family": image.family,
-            "diskSizeGb": str(image.gib),
-            "status": image.status,
-            "architecture": image.architecture,
-            "guestOsFeatures": [{"type": feature} for feature in image.features],
-            "selfLink": f"{BASE}projects/{image.project}/global/images/{image.name}",
-        }
-
-    def on_images_get(self, _call, where):
-        return self._image(self._find_image(f"projects/{where['project']}/global/images/{where['image']}"))
-
-    def on_images_getFromFamily(self, _call, where):
-        return self._image(self._find_image(f"projects/{where['project']}/global/images/family/{where['family']}"))
-
-    def _machine(self, kind: Type, zone: str) -> dict:
-        answer = {
-            "kind": "compute#machineType",
-            "name": kind.name,
-            "guestCpus": kind.vcpus,
-            "memoryMb": kind.memory_mib,
-            "maximumPersistentDisks": kind.disks,
-            "maximumPersistentDisksSizeGb": "263168",
-            "architecture": kind.architecture,
-            "zone": zone,
-            "isSharedCpu": kind.name.startswith("e2-m"),
-        }
-        if kind.gpus:
-            answer["accelerators"] = [{"guestAcceleratorType": "nvidia-tesla-a100", "guestAcceleratorCount": kind.gpus}]
-        return answer
-
-    def on_machineTypes_list(self, call, where):
-        types = [one for one in self.types.values() if one.zones is None or where["zone"] in one.zones]
-        return self._page(call, "machineTypeList", [self._machine(one, where["zone"]) for one in types])
-
-    def on_machineTypes_get(self, _call, where):
-        return self._machine(self._type_at(where["zone"], where["machineType"]), where["zone"])
-
-    def on_projects_get(self, _call, where):
-        if where["project"] != PROJECT:
-            raise self._gone(f"projects/{where['project']}")
-        return {"kind": "compute#project", "id": str(NUMBER), "name": PROJECT}
-
-    def on_zones_get(self, _call, where):
-        return {"kind": "compute#zone", "name": where["zone"], "status": "UP", "availableCpuPlatforms": self.platforms}
-
-    def on_regions_get(self, _call, where):
-        quotas = [{"metric": metric, "limit": float(limit), "usage": float(usage)} for metric, (limit, usage) in self.quotas.items()]
-        return {"kind": "compute#region", "name": where["region"], "status": "UP", "quotas": quotas}
-
-    def on_diskTypes_get(self, _call, where):
-        if where["diskType"] not in self.disk_types:
-            raise self._gone(f"diskTypes/{where['diskType']}")
-        return {"kind": "compute#diskType", "name": where["diskType"], "zone": where["zone"]}
-
-    def on_networks_get(self, _call, where):
-        if where["network"] not in self.networks:
-            raise self._gone(f"projects/{PROJECT}/global/networks/{where['network']}")
-        return {"kind": "compute#network", "name": where["network"], "autoCreateSubnetworks": self.networks[where["network"]]}
-
-    def on_subnetworks_get(self, _call, where):
-        network = self.subnetworks.get((where["region"], where["subnetwork"]))
-        if not network:
-            raise self._gone(f"projects/{PROJECT}/regions/{where['region']}/subnetworks/{where['subnetwork']}")
-        link = f"{BASE}projects/{PROJECT}/global/networks/{network}"
-        return {"kind": "compute#subnetwork", "name": where["subnetwork"], "network": link, "stackType": "IPV4_ONLY"}
-
-    # ---- Resource Manager
-
-    def _manager_page(self, call, member: str, items: list) -> dict:
-        start, size = int(call.one("pageToken") or 0), min(int(call.one("pageSize") or 100), self.page_max)
-        more = {"nextPageToken": str(start + size)} if start + size < len(items) else {}
-        return {**({member: items[start : start + size]} if items else {}), **more}
-
-    def on_tagKeys_list(self, call, _where):
-        self._allow(call, "resourcemanager.tagKeys.list")
-        if call.one("parent") != f"projects/{PROJECT}":
-            raise Wrong(call.one("parent"))
-        return self._manager_page(call, "tagKeys", [{"name": key, "shortName": short} for short, (key, _) in self.tag_keys.items()])
-
-    def on_tagValues_list(self, call, _where):
-        self._allow(call, "resourcemanager.tagValues.list")
-        values = next((values for key, values in self.tag_keys.values() if key == call.one("parent")), None)
-        if values is None:
-            raise self._gone(call.one("parent"))
-        return self._manager_page(call, "tagValues", [{"name": value, "shortName": short} for short, value in values.items()])
-
-    def on_projects_testIamPermissions(self, _call, _where, body):
-        return {"permissions": [one for one in body["permissions"] if one not in self.denied]}
