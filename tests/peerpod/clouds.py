@@ -11,7 +11,7 @@ import importlib
 # driver: (module, class, what instances are called in its inventory)
 _CLOUDS = {
     "aws": ("fakes.ec2", "Ec2", "instances"),
-    "azure": ("fakes.azure", "Azure", "virtualMachines"),
+    "azure": ("fakes.azure", "Azure", "vm"),
     "gcp": ("fakes.gcp", "Gcp", "instances"),
 }
 NAMES = tuple(_CLOUDS)
