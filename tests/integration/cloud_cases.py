@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs between the clouds in the tests of the whole path: a row for each."""
 
+import base64
 import dataclasses
 from typing import Callable
 
-from fakes import ec2
+from fakes import azure, ec2, gcp
 
 
 TWO_NICS = ("-ext-network-via-podvm", "-pod-subnet-cidrs=10.244.0.0/16")
@@ -48,6 +49,36 @@ def add_template(cloud) -> None:
     cloud.templates["kata"] = {"ImageId": next(iter(cloud.images)), "InstanceType": "m6a.large", "SubnetId": next(iter(cloud.subnets))}
 
 
+def made_in_azure(cloud) -> list:
+    bodies = {call.path.rpartition("/")[2]: call.json() for call in cloud.made("create_vm")}
+    made = []
+    for vm in cloud.vms.values():
+        properties = bodies[vm["document"]["name"]]["properties"]
+        made.append(
+            {
+                "type": properties["hardwareProfile"]["vmSize"],
+                "image": "".join(properties["storageProfile"]["imageReference"].values()),
+                "tee": properties.get("securityProfile", {}).get("securityType", ""),
+                "spot": properties.get("priority") == "Spot",
+                "user_data": base64.b64decode(properties["userData"]),
+            }
+        )
+    return made
+
+
+def made_in_gcp(cloud) -> list:
+    return [
+        {
+            "type": vm.body["machineType"].rpartition("/")[2],
+            "image": vm.body["disks"][0]["initializeParams"]["sourceImage"].rpartition("/")[2],
+            "tee": vm.body.get("confidentialInstanceConfig", {}).get("confidentialInstanceType", ""),
+            "spot": vm.body["scheduling"].get("provisioningModel") == "SPOT",
+            "user_data": vm.user_data,
+        }
+        for vm in cloud.live()
+    ]
+
+
 CASES = {
     "aws": Case(
         machine_type="c6a.xlarge,tee=snp,market=spot",
@@ -70,6 +101,48 @@ CASES = {
         },
         limit={"limits": {"RunInstances": (4, 4)}},
         create="RunInstances",
+    ),
+    "azure": Case(
+        machine_type="Standard_DC4as_v5,tee=snp,market=spot",
+        image=azure.COMMUNITY_IMAGE,
+        wished={"type": "Standard_DC4as_v5", "image": azure.COMMUNITY_IMAGE, "tee": "ConfidentialVM", "spot": True},
+        default={"type": "Standard_D2as_v5", "image": azure.IMAGE, "tee": "", "spot": False},
+        environment={
+            "AZURE_INSTANCE_SIZE": "Standard_D2as_v5",
+            "AZURE_INSTANCE_SIZES": "Standard_D2as_v5,Standard_DC4as_v5",
+            "DISABLECVM": "true",
+        },
+        settings={},
+        made=made_in_azure,
+        wrong={
+            "AZURE_IMAGE_ID": f"{azure.GALLERY_IMAGE}/versions/9.9.9",
+            "AZURE_NSG_ID": f"{azure.NETWORK}/networkSecurityGroups/no-such-group",
+            "AZURE_INSTANCE_SIZE": "Standard_D2as_v5",
+        },
+        named=("9.9.9", "no-such-group", "Standard_D2as_v5"),
+        detours={
+            "public-address": Detour({"USE_PUBLIC_IP": "true"}),
+            "public-address-beside-two-nics": Detour({"USE_PUBLIC_IP": "true"}, TWO_NICS),
+        },
+        limit={"create_limit": (4, 4)},
+        create="create_vm",
+    ),
+    "gcp": Case(
+        machine_type="n2d-standard-4,tee=snp,market=spot",
+        image="podvm-2",
+        wished={"type": "n2d-standard-4", "image": "podvm-2", "tee": "SEV_SNP", "spot": True},
+        default={"type": "n2d-standard-2", "image": "podvm-1", "tee": "", "spot": False},
+        environment={"GCP_INSTANCE_TYPES": "n2d-standard-2,n2d-standard-4", "DISABLECVM": "true"},
+        settings={"images": (gcp.Image(), gcp.Image("podvm-2"))},
+        made=made_in_gcp,
+        wrong={"PODVM_IMAGE_NAME": "no-such-image", "GCP_NETWORK": "global/networks/no-such-network", "GCP_ZONE": "us-central1-z"},
+        named=("no-such-image", "no-such-network", "us-central1-z"),
+        detours={
+            "public-address": Detour({"USE_PUBLIC_IP": "true"}),
+            "public-address-beside-two-nics": Detour({"USE_PUBLIC_IP": "true", "GCP_SECOND_NETWORK": "global/networks/second"}, TWO_NICS),
+        },
+        limit={"limits": {"instances.insert": (4, 4)}},
+        create="instances.insert",
     ),
 }
 
