@@ -57,8 +57,10 @@ class Killer:
 def calm(make_world, driver):
     """A world whose adaptor asks the cloud for nothing by itself."""
 
-    def make(prepare=lambda cloud: None, **how):
-        world = make_world(driver=driver, **how)
+    quick = CASES[driver].quick()
+
+    def make(prepare=lambda cloud: None, options=(), **how):
+        world = make_world(driver=driver, options=[*quick, *options], **how)
         prepare(world.cloud)
         world.base = list(world.stack.options)
         return start(world, CALM)
