@@ -16,16 +16,20 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from fakes import azure, ec2, gcp
 
 
+# Who asks for a size may get another type.
+SIZE = {"io.katacontainers.config.hypervisor." + key: value for key, value in (("default_vcpus", "2"), ("default_memory", "4096"))}
 TWO_NICS = ("-ext-network-via-podvm", "-pod-subnet-cidrs=10.244.0.0/16")
 
 
 @dataclasses.dataclass
 class Detour:
-    """A configuration in which more is made than an instance. (Such an instance is not reached here: the start fails.)"""
+    """A configuration in which more is made than an instance, or a cloud that makes more work of it."""
 
     environment: dict
     options: tuple = ()
     prepare: Callable = lambda cloud: None
+    reached: bool = False  # else the start fails: public addresses lead nowhere here
+    annotations: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -87,6 +91,21 @@ def made_in_azure(cloud) -> list:
     return made
 
 
+def leave_all_behind(cloud) -> None:
+    cloud.leave_behind = {"nic", "ip", "disk"}
+
+
+def fill_azure(cloud) -> None:
+    """Creations of the smaller size are accepted, and fail then; what was made for them stays."""
+    leave_all_behind(cloud)
+    smaller = "Standard_DC2as_v5"
+    cloud.fail_creation("AllocationFailed", "no room", 10**6, lambda body: body["properties"]["hardwareProfile"]["vmSize"] == smaller)
+
+
+def fill_gcp(cloud) -> None:
+    cloud.full("n2d-standard-2").leaves_disk = True
+
+
 def made_in_gcp(cloud) -> list:
     return [
         {
@@ -119,6 +138,12 @@ CASES = {
             "public-address": Detour({"USE_PUBLIC_IP": "true"}),
             "elastic-address-beside-two-nics": Detour({"USE_PUBLIC_IP": "true"}, TWO_NICS),
             "second-nic-beside-a-template": Detour({"USE_PODVM_LAUNCHTEMPLATE": "true"}, TWO_NICS, add_template),
+            "no-room-for-the-first-type": Detour(
+                {"PODVM_INSTANCE_TYPES": "m6a.large,m6a.xlarge"},
+                prepare=lambda cloud: cloud.refuse("InsufficientInstanceCapacity", type="m6a.large"),
+                reached=True,
+                annotations=SIZE,
+            ),
         },
         limit={"limits": {"RunInstances": (4, 4)}},
         create="RunInstances",
@@ -144,6 +169,10 @@ CASES = {
         detours={
             "public-address": Detour({"USE_PUBLIC_IP": "true"}),
             "public-address-beside-two-nics": Detour({"USE_PUBLIC_IP": "true"}, TWO_NICS),
+            "nothing-goes-with-its-vm": Detour({"USE_PUBLIC_IP": "true"}, prepare=leave_all_behind),
+            "no-room-for-the-first-size": Detour(
+                {"AZURE_INSTANCE_SIZES": "Standard_DC2as_v5,Standard_DC4as_v5"}, prepare=fill_azure, reached=True, annotations=SIZE
+            ),
         },
         limit={"create_limit": (4, 4)},
         create="create_vm",
@@ -162,6 +191,9 @@ CASES = {
         detours={
             "public-address": Detour({"USE_PUBLIC_IP": "true"}),
             "public-address-beside-two-nics": Detour({"USE_PUBLIC_IP": "true", "GCP_SECOND_NETWORK": "global/networks/second"}, TWO_NICS),
+            "no-room-for-the-first-type": Detour(
+                {"GCP_INSTANCE_TYPES": "n2d-standard-2,n2d-standard-4"}, prepare=fill_gcp, reached=True, annotations=SIZE
+            ),
         },
         limit={"limits": {"instances.insert": (4, 4)}},
         create="instances.insert",
