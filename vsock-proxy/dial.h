@@ -22,7 +22,7 @@ enum dial_reason {
 };
 
 struct dial_settings {
-	const char *address; /* "192.0.2.7:15150" or "[2001:db8::7]:15150" */
+	const char *address;    /* "192.0.2.7:15150" or "[2001:db8::7]:15150" */
 	struct tls_client *tls; /* NULL: plain TCP */
 	const char *server_name;
 	uint64_t backoff_min_ns, backoff_max_ns;

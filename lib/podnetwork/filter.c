@@ -101,8 +101,8 @@ static int list_table(json_t **listing, struct error *err)
 		return -1;
 	if (gone)
 		return 0;
-	*listing = json_parse("nftables' listing", buf_text(&text), text.len, LISTING_MAX, false,
-		err);
+	*listing =
+		json_parse("nftables' listing", buf_text(&text), text.len, LISTING_MAX, false, err);
 	return *listing ? 0 : -1;
 }
 

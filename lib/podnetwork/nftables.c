@@ -191,8 +191,7 @@ uint32_t nftables_generation(void)
 	if (!ask(NFT_MSG_GETGEN, AF_UNSPEC, 0, &question, &answer) ||
 		answer.header.nlmsg_type != NFT_TYPE(NFT_MSG_NEWGEN))
 		return 0;
-	struct nlattr *id =
-		nlmsg_find_attr(&answer.header, sizeof(struct nfgenmsg), NFTA_GEN_ID);
+	struct nlattr *id = nlmsg_find_attr(&answer.header, sizeof(struct nfgenmsg), NFTA_GEN_ID);
 	return id && nla_len(id) == sizeof(uint32_t) ? ntohl(nla_get_u32(id)) : 0;
 }
 

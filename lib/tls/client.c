@@ -189,8 +189,7 @@ static int fill(struct tls_client *client, const struct tls_client_settings *set
 static int try_identity(const struct tls_client *client, struct error *err)
 {
 	cleanup(SSL_free_ptr) SSL *ssl = SSL_new(client->shared->context);
-	return ssl ? set_identity(ssl, client, err)
-		   : tls_error(err, ERROR_CAPACITY, "TLS client");
+	return ssl ? set_identity(ssl, client, err) : tls_error(err, ERROR_CAPACITY, "TLS client");
 }
 
 struct tls_client *tls_client_new(const struct tls_client_settings *settings, struct error *err)

@@ -35,9 +35,9 @@ static int begin(void **state)
 	return filter_prepare(PORT, VNI_MIN, NULL);
 }
 
-#define NEED_NETNS           \
-	do {                 \
-		(void)state; \
+#define NEED_NETNS              \
+	do {                    \
+		(void)state;    \
 		if (!own_netns) \
 			skip(); \
 	} while (0)
@@ -45,8 +45,10 @@ static int begin(void **state)
 static void allow(const char *sandbox, const char *remote, uint32_t vni)
 {
 	cleanup_error err = ERROR_INIT;
-	struct filter_tunnel tunnel = {
-		.sandbox = sandbox, .vni = vni, .vni_min = VNI_MIN, .port = PORT};
+	struct filter_tunnel tunnel = {.sandbox = sandbox,
+		.vni = vni,
+		.vni_min = VNI_MIN,
+		.port = PORT};
 	assert_true(ip_address_parse(remote, &tunnel.remote));
 	filter_allow(&tunnel, &err);
 	assert_string_equal(error_message(&err), "no error");
@@ -172,8 +174,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_rules_are_written_once, begin),
-		cmocka_unit_test_setup(
-			test_a_later_tunnel_of_the_sandbox_or_number_supersedes, begin),
+		cmocka_unit_test_setup(test_a_later_tunnel_of_the_sandbox_or_number_supersedes,
+			begin),
 		cmocka_unit_test_setup(test_what_somebody_did_to_the_rules_is_mended, begin),
 		cmocka_unit_test_setup(test_other_tables_are_nobodys_business, begin),
 		cmocka_unit_test_setup(test_other_ports_have_rules_of_their_own, begin),
