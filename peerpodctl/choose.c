@@ -193,6 +193,11 @@ static int print_line_of(const struct invocation *in, size_t line, const struct 
 	return 0;
 }
 
+static const char *name_of(const char *file)
+{
+	return strcmp(file, "-") != 0 ? file : "standard input";
+}
+
 static int answer_line(const struct invocation *in, const struct shelf *shelf, const char *text,
 	size_t len, size_t line, struct error *err)
 {
@@ -200,7 +205,7 @@ static int answer_line(const struct invocation *in, const struct shelf *shelf, c
 	cleanup(answer_free) struct answer answer = {0};
 	if (request_read(text, len, &request, err) < 0 ||
 		find_answer(shelf, &request, &answer, err) < 0)
-		return error_prefix(err, "%s, line %zu", in->values.requests, line);
+		return error_prefix(err, "%s, line %zu", name_of(in->values.requests), line);
 	return print_line_of(in, line, &answer.choice, err);
 }
 
@@ -212,7 +217,7 @@ static int answer_many(const struct invocation *in, const struct shelf *shelf, s
 	size_t room = 0, line = 0;
 	ssize_t len;
 	if (!file)
-		return error_set_errno(err, errno, "open %s", path);
+		return error_set_errno(err, errno, "open %s", name_of(path));
 	progress_scope("answer the requests");
 	while ((len = getline(&text, &room, file)) >= 0) {
 		line++;
@@ -222,7 +227,7 @@ static int answer_many(const struct invocation *in, const struct shelf *shelf, s
 			return -1;
 	}
 	if (ferror(file))
-		return error_set_errno(err, errno, "read %s", path);
+		return error_set_errno(err, errno, "read %s", name_of(path));
 	return 0;
 }
 
