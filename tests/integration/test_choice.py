@@ -250,7 +250,7 @@ def test_an_operators_own_prices(tmp_path):
         (["--provider=aws", "--region=us-east-1"], 2, "--region goes with --offline"),
         (["--provider=netns"], 1, "driver netns has no instance types to choose from"),
         (["--provider=nimbus"], 2, 'there is no provider "nimbus"'),
-        (["--provider=aws", "--offline", "--region=us-east-1", "--requests=/nonexistent"], 1, "open /nonexistent"),
+        (["--provider=aws", "--offline", "--region=us-east-1", "--requests=/nonexistent/file"], 1, "open /nonexistent/file"),
     ],
 )
 def test_a_choice_that_cannot_be_made_says_why(arguments, status, message):
