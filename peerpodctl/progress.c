@@ -8,11 +8,9 @@
 
 #include "base/bound.h"
 
-#define FIRST_NS (2 * NS_PER_S)
-#define NEXT_NS (5 * NS_PER_S)
-
 struct progress {
 	const char *doing;
+	uint64_t first_ns, next_ns;
 	pthread_t thread;
 	struct cancel *over;
 };
@@ -21,21 +19,23 @@ static void *tell(void *opaque)
 {
 	const struct progress *progress = opaque;
 	struct bound bound = {.deadline_ns = DEADLINE_NEVER, .cancel = progress->over};
-	uint64_t began = clock_ns(), pause = FIRST_NS;
+	uint64_t began = clock_ns(), pause = progress->first_ns;
 	while (bound_sleep(&bound, pause, "progress", NULL) == 0) {
 		fprintf(stderr, "peerpodctl: %s: %llu s so far\n", progress->doing,
 			(unsigned long long)((clock_ns() - began) / NS_PER_S));
-		pause = NEXT_NS;
+		pause = progress->next_ns;
 	}
 	return NULL;
 }
 
-struct progress *progress_begin(const char *doing)
+struct progress *progress_begin(const char *doing, uint64_t first_ns, uint64_t next_ns)
 {
 	struct progress *progress = calloc(1, sizeof(*progress));
 	if (!progress)
 		return NULL;
 	progress->doing = doing;
+	progress->first_ns = first_ns;
+	progress->next_ns = next_ns;
 	progress->over = cancel_new();
 	if (progress->over && pthread_create(&progress->thread, NULL, tell, progress) == 0)
 		return progress;

@@ -225,6 +225,17 @@ def test_the_region_may_come_from_the_clouds_own_variables():
     assert choose("--offline", "--vcpu=2", CLOUD_PROVIDER="aws", AWS_REGION="eu-west-1").startswith("aws in eu-west-1, ")
 
 
+def test_a_driver_is_asked_for_what_there_is():
+    answer = json.loads(choose("--provider=netns", "--vcpu=2", "--memory=2Gi", "--spot", "--json"))
+    assert (answer["offline"], answer["fits"], answer["region"]) == (False, 2, None)
+    assert [(r["type"], r["market"], r["price"]) for r in answer["ranking"]] == [
+        ("netns.large", "spot", 0.0015), ("netns.large", "on-demand", 0.004), ("netns.small", "on-demand", 0.001)]  # fmt: skip
+    text = choose("--provider=netns", "--zones=there", status=1)
+    assert "zone here is not among the zones to use" in text
+    failed = choose("--provider=netns", "--", "-netns-fail=offerings:throttled:1", status=1)
+    assert "peerpodctl: choose: netns: ask for the instance types: " in failed
+
+
 def test_an_operators_own_prices(tmp_path):
     file = {"provider": "aws", "date": "2026-11-02", "source": "our contract", "currency": "EUR",
             "types": {"m6a.large": {"family": "m6a", "vcpus": 2, "memory_mib": 8192}}, "regions": {"mars-1": {"m6a.large": {"on_demand": 0.07}}}}  # fmt: skip
@@ -248,7 +259,7 @@ def test_an_operators_own_prices(tmp_path):
         (["--provider=aws", "--offline", "--memory=16"], 2, '"16" has no unit: write it like 16Gi or 512Mi'),
         (["--provider=aws", "--offline", "--vcpu=-2"], 2, 'option --vcpu: "-2" is no whole number'),
         (["--provider=aws", "--region=us-east-1"], 2, "--region goes with --offline"),
-        (["--provider=netns"], 1, "driver netns has no instance types to choose from"),
+        (["--provider=libvirt"], 1, "driver libvirt has no instance types to choose from"),
         (["--provider=nimbus"], 2, 'there is no provider "nimbus"'),
         (["--provider=aws", "--offline", "--region=us-east-1", "--requests=/nonexistent/file"], 1, "open /nonexistent/file"),
     ],

@@ -14,6 +14,7 @@
 #include "peerpodctl/amount.h"
 #include "peerpodctl/arguments.h"
 #include "peerpodctl/command.h"
+#include "peerpodctl/progress.h"
 #include "peerpodctl/request.h"
 #include "peerpodctl/shelf.h"
 #include "peerpodctl/table.h"
@@ -23,6 +24,12 @@ static const struct option few[] = {
 	{"yes", NULL, NULL, "a bool", 0, OPTION_BOOL},
 };
 static const struct option_set few_set = {"Options", few, array_size(few), NULL};
+
+static void join(char *const *list, int count, struct buf *out)
+{
+	for (int i = 0; i < count; i++)
+		buf_printf(out, "%s%s", i ? " " : "", list[i]);
+}
 
 static void test_words_and_options_are_told_apart(void **state)
 {
@@ -45,21 +52,18 @@ static void test_words_and_options_are_told_apart(void **state)
 	};
 	for (size_t n = 0; n < array_size(cases); n++) {
 		struct arguments a;
-		char text[3][200] = {"", "", ""};
+		cleanup(buf_free) struct buf options = BUF_INIT, words = BUF_INIT, after = BUF_INIT;
 		int argc = 0;
 		while (cases[n].line[argc])
 			argc++;
 		assert_true(arguments_split(&few_set, argc, (char *const *)cases[n].line, &a));
-		for (int i = 0; i < a.option_count; i++)
-			strcat(strcat(text[0], i ? " " : ""), a.options[i]);
-		for (int i = 0; i < a.word_count; i++)
-			strcat(strcat(text[1], i ? " " : ""), a.words[i]);
-		for (int i = 0; i < a.after_count; i++)
-			strcat(strcat(text[2], i ? " " : ""), a.after[i]);
-		assert_string_equal(text[0], cases[n].options);
-		assert_string_equal(text[1], cases[n].words);
+		join(a.options, a.option_count, &options);
+		join(a.words, a.word_count, &words);
+		join(a.after, a.after_count, &after);
+		assert_string_equal(buf_text(&options), cases[n].options);
+		assert_string_equal(buf_text(&words), cases[n].words);
 		assert_int_equal(!a.after, !cases[n].after);
-		assert_string_equal(text[2], cases[n].after ? cases[n].after : "");
+		assert_string_equal(buf_text(&after), cases[n].after ? cases[n].after : "");
 		arguments_free(&a);
 	}
 }
@@ -280,6 +284,28 @@ static void test_offline_joins_the_saved_catalogue_and_the_prices(void **state)
 	rmdir(folder);
 }
 
+/* What takes its time is said, again and again, and no more once it is over. */
+static void test_progress_is_told_on_standard_error(void **state)
+{
+	(void)state;
+	int ends[2], kept = dup(STDERR_FILENO);
+	char line[2][80];
+	assert_int_equal(pipe(ends), 0);
+	dup2(ends[1], STDERR_FILENO);
+	close(ends[1]);
+	FILE *told = fdopen(ends[0], "r");
+	struct progress *progress = progress_begin("think", 1, NS_PER_MS);
+	assert_non_null(fgets(line[0], sizeof(line[0]), told));
+	assert_non_null(fgets(line[1], sizeof(line[1]), told));
+	progress_end(progress);
+	dup2(kept, STDERR_FILENO); /* the last writer is gone: the rest ends */
+	close(kept);
+	while (fgets(line[1], sizeof(line[1]), told))
+		assert_string_equal(line[1], "peerpodctl: think: 0 s so far\n");
+	fclose(told);
+	assert_string_equal(line[0], "peerpodctl: think: 0 s so far\n");
+}
+
 static void test_exit_statuses(void **state)
 {
 	(void)state;
@@ -326,6 +352,7 @@ int main(void)
 		cmocka_unit_test(test_a_request_is_a_line_of_json),
 		cmocka_unit_test(test_bad_requests_say_what_is_wrong),
 		cmocka_unit_test(test_offline_joins_the_saved_catalogue_and_the_prices),
+		cmocka_unit_test(test_progress_is_told_on_standard_error),
 		cmocka_unit_test(test_exit_statuses),
 	};
 	return cmocka_run_group_tests_name("peerpodctl", tests, NULL, NULL);
