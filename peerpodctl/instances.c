@@ -8,6 +8,7 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -41,6 +42,17 @@ static void scene_close(struct scene *scene)
 	cloud_close(&scene->cloud);
 }
 
+static int by_pod(const void *left, const void *right)
+{
+	const struct instance *a = left, *b = right;
+	const char *const keys[][2] = {{a->cluster, b->cluster},
+		{a->pod_namespace, b->pod_namespace}, {a->pod, b->pod}, {a->id, b->id}};
+	int order = 0;
+	for (size_t i = 0; !order && i < array_size(keys); i++)
+		order = strcmp(keys[i][0] ? keys[i][0] : "", keys[i][1] ? keys[i][1] : "");
+	return order;
+}
+
 /* cluster, node "": any. */
 static int scene_open(struct invocation *in, const char *cluster, const char *node,
 	struct scene *scene, struct error *err)
@@ -56,6 +68,8 @@ static int scene_open(struct invocation *in, const char *cluster, const char *no
 	if (cloud->table->list(cloud->provider, cluster, node, &scene->instances, &scene->count,
 		    &cloud->bound, err) < 0)
 		return error_prefix(err, "%s: list the instances", cloud->table->name);
+	if (scene->count)
+		qsort(scene->instances, scene->count, sizeof(*scene->instances), by_pod);
 	return 0;
 }
 
