@@ -108,7 +108,7 @@ static void check_leftovers(struct provider *p, struct check_report *r, const st
 		cleanup_query query = {0};
 		query_start(&query, actions[i], EC2_VERSION);
 		query_add(&query, "true", "DryRun");
-		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0 &&
+		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) == 0 ||
 			failure_has_code(&why, "DryRunOperation"))
 			check_right(r, "leftovers", "%s is allowed", actions[i]);
 		else

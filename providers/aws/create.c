@@ -73,6 +73,9 @@ static int run_once(struct making *m, struct vm *vm, const struct bound *bound, 
 					why.kind == ERROR_CANCELED);
 	if (result < 0 && why.kind == ERROR_EXISTS)
 		return find_live(m->p, token, vm, bound) == 0 ? 1 : 0;
+	/* The instance of this client token is so long gone that EC2 cannot show it any more. */
+	if (result < 0 && failure_has_code(&why, "InvalidInstanceID.NotFound"))
+		return 0;
 	if (result < 0)
 		return error_move(err, &why);
 	xmlNode *item = xml_first_item(xmlDocGetRootElement(reply), "instancesSet");

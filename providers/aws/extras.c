@@ -43,6 +43,21 @@ static int find_of_token(struct provider *p, const struct resource_kind *kind, c
 	}
 }
 
+/* What was made a moment ago may not be there for every call yet. */
+static int do_when_shown(struct provider *p, const struct query *query, const struct bound *bound,
+	struct error *err)
+{
+	for (unsigned looks = 0;; looks++) {
+		cleanup_error why = ERROR_INIT;
+		if (ec2_do(p->ec2, EC2_CHANGE, query, bound, &why) == 0)
+			return 0;
+		if (why.kind != ERROR_GONE || looks + 1 == LOOKS_MAX)
+			return error_move(err, &why);
+		if (bound_sleep(bound, poll_pause_ns(looks), query->action, err) < 0)
+			return -1;
+	}
+}
+
 /* ---- the elastic address ----------------------------------------------------------------------------------- */
 
 static int allocate(struct provider *p, const struct instance_request *r, const struct bound *bound,
@@ -100,7 +115,7 @@ static int address_make(struct provider *p, const struct vm *vm, const struct in
 	query_add(&query, chosen->id, "AllocationId");
 	query_add(&query, nic, "NetworkInterfaceId");
 	query_add(&query, "true", "AllowReassociation");
-	return ec2_do(p->ec2, EC2_CHANGE, &query, bound, err);
+	return do_when_shown(p, &query, bound, err);
 }
 
 /* ---- the second interface ---------------------------------------------------------------------------------- */
@@ -141,7 +156,7 @@ static int nic_attach(struct provider *p, const char *instance, const char *nic,
 	query_add(&query, nic, "NetworkInterfaceId");
 	query_add(&query, instance, "InstanceId");
 	query_add(&query, "1", "DeviceIndex");
-	return ec2_do(p->ec2, EC2_CHANGE, &query, bound, err);
+	return do_when_shown(p, &query, bound, err);
 }
 
 static int nic_goes_with_instance(struct provider *p, const struct vm_nic *nic,

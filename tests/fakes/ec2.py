@@ -214,6 +214,7 @@ class Ec2(server.Fake):
         self.nic_tokens: dict = {}
         self.rules: list = []
         self.doom: Optional[tuple] = None  # what the next instance dies of
+        self.attaching_looks = 1
         self.snp_echo: Optional[str] = "enabled"
         self.address_limit = 50
         self.denied: set = set()  # actions that the policy does not allow
@@ -989,7 +990,7 @@ class Ec2(server.Fake):
             )
         if any(other.instance == vm.id and other.device == asked["Device"] for other in self.volumes.values()):
             raise Refusal("InvalidParameterValue", f"Attachment point {asked['Device']} is already in use")
-        volume.instance, volume.device, volume.attaching, volume.dies_with_instance = vm.id, asked["Device"], 1, False
+        volume.instance, volume.device, volume.attaching, volume.dies_with_instance = vm.id, asked["Device"], self.attaching_looks, False
         return {"VolumeId": volume.id, "InstanceId": vm.id, "Device": volume.device, "State": "attaching"}
 
     def do_DeleteVolume(self, asked) -> dict:

@@ -14,22 +14,12 @@ from aws_rig import Driver, ToolError
 from fakes import ec2
 from peerpod import paths
 
-INTERVAL_S = 0.3  # describe.c: INTERVAL_NS
-CREATE_RATE, CREATE_BURST = 2, 5  # what EC2 gives an account
-
 called: set = set()  # every action that any test's driver has called
 
 
 @pytest.fixture(scope="module", autouse=True)
-def storm():
-    """A hundred creations at once, each waiting for its address; they take their 48 seconds while the other tests run."""
-    with ec2.Ec2(limits={"RunInstances": (CREATE_RATE, CREATE_BURST)}, pending_looks=2) as cloud:
-        cloud.latency = 0.05
-        driver = Driver(cloud)
-        process = driver.start("parallel 100 create", token=secrets.token_hex(10) + "%d", name="podvm-%d", wait=1, seconds=300)
-        yield cloud, driver, process
-        process.kill()
-        process.communicate()
+def early(aws_storm):
+    """The creations of test_aws_throughput.py take 48 seconds: they begin here."""
 
 
 @pytest.fixture
@@ -426,25 +416,6 @@ def test_check_finds_everything_that_is_wrong(cloud, driver):
     assert "docs/providers/aws-policy.json" in driver.log
 
 
-# ---- a hundred at once -------------------------------------------------------------------------------------
-
-
-def test_a_hundred_creations_take_what_the_limit_takes_and_no_more(storm):
-    cloud, driver, process = storm
-    made = driver.finish(process, timeout=300)
-    assert len({one["id"] for one in made}) == 100 and all(len(one["addresses"]) == 1 for one in made)
-    launches = cloud.made("RunInstances")
-    assert len(cloud.live()) == 100 and [call.status for call in launches].count(200) == 100
-    budget = (100 - CREATE_BURST) / CREATE_RATE
-    span = max(call.time for call in launches) - min(call.time for call in launches)
-    assert span <= budget * 1.1, f"{span:.1f} s for a budget of {budget:.1f} s, {len(launches)} launches"
-    # One question for all who wait, by id and by token, each at most once in an interval.
-    for name in ("instance-id", "tag:peerpod-token"):
-        asked = [call for call in cloud.made("DescribeInstances") if cloud.parameters(call)["Filter.1.Name"] == name]
-        covered = max(call.time for call in asked) - min(call.time for call in asked)
-        assert len(asked) <= covered / INTERVAL_S + 2, f"{len(asked)} by {name} in {covered:.1f} s"
-
-
 # ---- documentation -----------------------------------------------------------------------------------------
 
 
@@ -460,6 +431,10 @@ def test_policy_allows_what_is_called_and_nothing_else():
     policy = json.loads((paths.ROOT / "docs/providers/aws-policy.json").read_text())
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     source = "".join(path.read_text() for path in sorted((paths.ROOT / "providers/aws").glob("*.c")))
-    written = set(re.findall(r'"((?:Run|Terminate|Describe|Create|Attach|Modify|Delete|Get|Allocate|Associate|Disassociate|Release)[A-Z]\w+)"', source))
+    written = set(
+        re.findall(
+            r'"((?:Run|Terminate|Describe|Create|Attach|Modify|Delete|Get|Allocate|Associate|Disassociate|Release)[A-Z]\w+)"', source
+        )
+    )
     assert {"ec2:" + action for action in written} | {"ec2:CreateTags", "iam:PassRole"} == allowed
     assert {"ec2:" + action for action in called} <= allowed and len(called) > 12
