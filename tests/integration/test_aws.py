@@ -427,6 +427,15 @@ def test_documentation_has_the_options_of_the_driver():
     assert re.search(r"<!-- options: .*? -->\n(.*?)\n<!-- /options -->", text, re.DOTALL).group(1) == table
 
 
+def test_errors_in_the_documentation_are_those_of_the_driver():
+    text = (paths.ROOT / "docs/providers/aws.md").read_text().split("## Errors")[1]
+    told = [phrase for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for phrase in re.findall(r"`(.*?)`", row)]
+    folders = ("providers/aws", "providers/choice", "lib/http")
+    source = "".join(path.read_text() for folder in folders for path in sorted((paths.ROOT / folder).glob("*.[ch]")))
+    source = re.sub(r'"\s*"', "", source.replace('" TAG_TOKEN', 'peerpod-token"'))
+    assert len(told) > 30 and [phrase for phrase in told if phrase not in source] == []
+
+
 def test_policy_allows_what_is_called_and_nothing_else():
     policy = json.loads((paths.ROOT / "docs/providers/aws-policy.json").read_text())
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One instance or none, and nothing left over, wherever a process of the AWS driver dies and whatever answer is lost."""
 
+import concurrent.futures
 import itertools
 
 import pytest
@@ -20,16 +21,23 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS)
-def pod(request):
-    """A cloud, a driver, and how to create a pod VM of a kind with a token."""
-    environment, more = KINDS[request.param]
-    with ec2.Ec2(pending_looks=0) as cloud:
-        cloud.attaching_looks = 0
-        cloud.templates["kata"] = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m6a.large"}
-        volumes = [cloud.make_volume() for _ in range(2)] if "volumes" in more else []
-        more = {**more, **({"volumes": ",".join(volumes)} if volumes else {})}
-        yield cloud, Driver(cloud), environment, {"name": "podvm-web", "cluster": "c1", "node": "n1", **more}, sorted(volumes)
+def with_each_kind(check) -> None:
+    """Calls check(cloud, driver, environment, more, volumes) for each kind of pod VM, all at the same time."""
+
+    def one(kind):
+        environment, more = KINDS[kind]
+        with ec2.Ec2(pending_looks=0) as cloud:
+            cloud.attaching_looks = 0
+            cloud.templates["kata"] = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m6a.large"}
+            volumes = sorted(cloud.make_volume() for _ in range(2)) if "volumes" in more else []
+            more = {**more, **({"volumes": ",".join(volumes)} if volumes else {})}
+            check(cloud, Driver(cloud), environment, {"name": "podvm-web", "cluster": "c1", "node": "n1", **more}, volumes)
+
+    with concurrent.futures.ThreadPoolExecutor(len(KINDS)) as pool:
+        running = {kind: pool.submit(one, kind) for kind in KINDS}
+    wrong = {kind: future.exception() for kind, future in running.items() if future.exception()}
+    for kind, error in wrong.items():
+        raise AssertionError(f"{kind}, of {sorted(wrong)} that fail") from error
 
 
 def is_whole(cloud, token, more, volumes) -> None:
@@ -46,60 +54,68 @@ def is_nothing(cloud, volumes) -> bool:
     return cloud.inventory() == ({"volumes": volumes} if volumes else {})
 
 
-def test_kill_after_every_call_of_create_then_the_same_creation(pod):
-    cloud, driver, environment, more, volumes = pod
-    for call in itertools.count(1):
-        token = new_token()
-        killed = driver.killed_after(call, "create", environment, token=token, **more)
-        made = driver.tool("create", environment, token=token, **more)
-        is_whole(cloud, token, more, volumes)
-        driver.tool("delete", environment, id=made["id"])
-        assert is_nothing(cloud, volumes), call
-        if not killed:
-            break
-    assert call > 5
+def test_kill_after_every_call_of_create_then_the_same_creation():
+    def check(cloud, driver, environment, more, volumes):
+        for call in itertools.count(1):
+            token = new_token()
+            killed = driver.killed_after(call, "create", environment, token=token, **more)
+            made = driver.tool("create", environment, token=token, **more)
+            is_whole(cloud, token, more, volumes)
+            driver.tool("delete", environment, id=made["id"])
+            assert is_nothing(cloud, volumes), call
+            if not killed:
+                break
+        assert call > 5
+
+    with_each_kind(check)
 
 
-def test_kill_after_every_call_of_create_then_what_is_listed_is_deleted(pod):
-    cloud, driver, environment, more, volumes = pod
-    for call in itertools.count(1):
-        token = new_token()
-        killed = driver.killed_after(call, "create", environment, token=token, **more)
-        for left in driver.tool("list", environment, cluster="c1", node="n1"):
-            assert left["token"] == token
-            driver.tool("delete", environment, id=left["id"])
-        assert is_nothing(cloud, volumes) and driver.tool("list") == [], call
-        if not killed:
-            break
+def test_kill_after_every_call_of_create_then_what_is_listed_is_deleted():
+    def check(cloud, driver, environment, more, volumes):
+        for call in itertools.count(1):
+            token = new_token()
+            killed = driver.killed_after(call, "create", environment, token=token, **more)
+            for left in driver.tool("list", environment, cluster="c1", node="n1"):
+                assert left["token"] == token
+                driver.tool("delete", environment, id=left["id"])
+            assert is_nothing(cloud, volumes) and driver.tool("list") == [], call
+            if not killed:
+                break
+
+    with_each_kind(check)
 
 
-def test_kill_after_every_call_of_delete_then_the_same_deletion(pod):
-    cloud, driver, environment, more, volumes = pod
-    for call in itertools.count(1):
-        made = driver.tool("create", environment, token=new_token(), **more)
-        killed = driver.killed_after(call, "delete", environment, id=made["id"])
-        driver.tool("delete", environment, id=made["id"])
-        assert is_nothing(cloud, volumes), call
-        if not killed:
-            break
-    assert call > 2
+def test_kill_after_every_call_of_delete_then_the_same_deletion():
+    def check(cloud, driver, environment, more, volumes):
+        for call in itertools.count(1):
+            made = driver.tool("create", environment, token=new_token(), **more)
+            killed = driver.killed_after(call, "delete", environment, id=made["id"])
+            driver.tool("delete", environment, id=made["id"])
+            assert is_nothing(cloud, volumes), call
+            if not killed:
+                break
+        assert call > 2
+
+    with_each_kind(check)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_answer_lost_at_any_call_makes_no_second_instance(pod, when):
-    cloud, driver, environment, more, volumes = pod
-    for call in itertools.count(1):
-        token, left = new_token(), itertools.count(1)
-        cloud.script(ANY, Drop(when), when=lambda _, left=left, call=call: next(left) == call)
-        made = driver.tool("create", environment, token=token, **more)
-        is_whole(cloud, token, more, volumes)
-        lost = next(left) > call
-        cloud.unscript()
-        driver.tool("delete", environment, id=made["id"])
-        assert is_nothing(cloud, volumes), call
-        if not lost:
-            break
-    assert call > 5
+def test_an_answer_lost_at_any_call_makes_no_second_instance(when):
+    def check(cloud, driver, environment, more, volumes):
+        for call in itertools.count(1):
+            token, left = new_token(), itertools.count(1)
+            cloud.script(ANY, Drop(when), when=lambda _, left=left, call=call: next(left) == call)
+            made = driver.tool("create", environment, token=token, **more)
+            is_whole(cloud, token, more, volumes)
+            lost = next(left) > call
+            cloud.unscript()
+            driver.tool("delete", environment, id=made["id"])
+            assert is_nothing(cloud, volumes), call
+            if not lost:
+                break
+        assert call > 5
+
+    with_each_kind(check)
 
 
 def test_one_token_of_many_creations_at_once_is_one_instance():
