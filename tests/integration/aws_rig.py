@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 
 from fakes import ec2, ec2_wire, server
@@ -123,7 +124,7 @@ class Front(server.Fake):
     def handle(self, call):
         keys = {ec2.KEY: (ec2.SECRET, None, None)}
         try:
-            ec2_wire.check_signature(call.headers, call.body, keys, REGION, "ec2", ec2.time.time())
+            ec2_wire.check_signature(call.headers, call.body, keys, REGION, "ec2", time.time())
             ec2_wire.read("ec2", call.body)
         except ec2_wire.Refusal as no:
             return server.Reply(no.status, ec2_wire.write_error(no.code, no.message, "front"))
