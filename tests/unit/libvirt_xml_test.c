@@ -3,7 +3,7 @@
  * libvirt_xml_test.c - the XML of every kind of pod VM, compared with tests/unit/libvirt/<variant>.xml
  *
  * UPDATE_GOLDEN=1 writes the files anew. tests/integration/test_libvirt.py puts each of them before virt-xml-validate,
- * except for SEV-SNP and TDX, which the schema of libvirt 9.0 does not know.
+ * SEV-SNP and TDX with the schema of a libvirt that knows them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
