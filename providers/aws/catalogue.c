@@ -30,8 +30,8 @@ struct catalogue {
 	const char *folder;
 	struct prices *prices;
 	pthread_mutex_t lock;
-	struct type_entry *types; /* from EC2 */
-	struct type_entry *saved; /* from the file on disk */
+	struct type_entry *types;   /* from EC2 */
+	struct type_entry *saved;   /* from the file on disk */
 	struct type_entry *unknown; /* stand-ins where neither tells */
 	struct zone *zones;
 	bool saved_read, save_failed;

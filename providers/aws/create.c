@@ -25,7 +25,8 @@
 #include "providers/aws/launch.h"
 #include "providers/choice/fallback.h"
 
-#define TRIES_MAX 256 /* client tokens of a pod: one for each offering that was refused, and each that ended */
+#define TRIES_MAX \
+	256 /* client tokens of a pod: one for each offering that was refused, and each that ended */
 #define UNDO_NS (15 * NS_PER_S)
 #define MISMATCH_LOOKS 3
 

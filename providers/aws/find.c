@@ -234,7 +234,8 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 		}
 	} while (next);
 	for (size_t i = 0; resource_kinds[i]; i++) {
-		if (list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err) < 0) {
+		if (list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err) <
+			0) {
 			instances_free(list, n);
 			return -1;
 		}

@@ -47,12 +47,12 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 		p->ec2 = ec2_new(options, err);
 		p->by_id = describer_new(p->ec2, "instance-id", false);
 		p->by_token = describer_new(p->ec2, "tag:" TAG_TOKEN, true);
-		p->catalogue = catalogue_new(p->ec2, options->catalogue_folder,
-			take_ptr(prices));
+		p->catalogue = catalogue_new(p->ec2, options->catalogue_folder, take_ptr(prices));
 		p->images = images_new(p->ec2);
 		p->refusals = choice_memory_new();
 	}
-	if (!p || !p->ec2 || !p->by_id || !p->by_token || !p->catalogue || !p->images || !p->refusals) {
+	if (!p || !p->ec2 || !p->by_id || !p->by_token || !p->catalogue || !p->images ||
+		!p->refusals) {
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}

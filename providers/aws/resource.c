@@ -10,10 +10,12 @@
 
 struct resource_kind {
 	const char *name, *prefix;
-	const char *describe, *set, *id_filter; /* the question, its answer's list, how to ask for one */
-	const char *id, *user, *created;        /* in an item of that list */
+	const char *describe, *set,
+		*id_filter;              /* the question, its answer's list, how to ask for one */
+	const char *id, *user, *created; /* in an item of that list */
 	const char *remove, *remove_parameter;
-	const char *free_filter, *free_value; /* those attached to nothing; NULL: not to be asked for */
+	const char *free_filter,
+		*free_value; /* those attached to nothing; NULL: not to be asked for */
 	bool pages;
 };
 

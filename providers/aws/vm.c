@@ -27,7 +27,8 @@ void vm_free(struct vm *vm)
 static char *read_groups(xmlNode *nic)
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;
-	for (xmlNode *group = xml_first_item(nic, "groupSet"); group; group = xml_next_item(group)) {
+	for (xmlNode *group = xml_first_item(nic, "groupSet"); group;
+		group = xml_next_item(group)) {
 		cleanup(free_ptr) char *id = xml_text(group, "groupId");
 		if (id)
 			buf_printf(&text, "%s%s", text.len ? "," : "", id);

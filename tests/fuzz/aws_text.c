@@ -31,7 +31,8 @@ static void fuzz_tags(const char *text)
 	for (;;) {
 		cleanup(free_ptr) char *key = NULL, *value = NULL;
 		int more = tags_next(&text, &key, &value, NULL);
-		if (more > 0 && (!*key || strlen(key) > TAG_KEY_MAX || strlen(value) > TAG_VALUE_MAX))
+		if (more > 0 &&
+			(!*key || strlen(key) > TAG_KEY_MAX || strlen(value) > TAG_VALUE_MAX))
 			abort();
 		if (more <= 0)
 			break;

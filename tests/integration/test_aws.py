@@ -207,6 +207,11 @@ def test_the_cheapest_that_fits_is_taken(cloud, driver, prices):
     assert re.search(r"c6a.xlarge +subnet-0+ +spot .* 0.050000/h", driver.log)
 
 
+def test_spot_without_a_price_ranks_by_the_on_demand_one(cloud, driver, prices):
+    create(driver, {**prices, "PODVM_INSTANCE_TYPES": "m6a.large,r6a.large,t3.large"}, vcpus=2, memory=9000, market="spot")
+    assert launched(cloud) == [("r6a.large", True)] and re.search(r"r6a.large .* 0.113400/h", driver.log)
+
+
 @pytest.mark.parametrize(
     "option, pod, expected",
     [
