@@ -373,7 +373,7 @@ static bool list_add(struct offering_list *l, const struct type_entry *e, const 
 		l->list = grown;
 		l->room = room;
 	}
-	for (int spot = 0; spot <= e->spot; spot++) {
+	for (int spot = 0; spot <= (e->spot ? 1 : 0); spot++) {
 		struct offering *o = &l->list[l->count++];
 		*o = e->offering;
 		o->zone = zone;

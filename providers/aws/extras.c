@@ -32,7 +32,7 @@ const char *extras_wanted(const struct aws_options *o, const struct instance_req
 static int find_of_token(struct provider *p, const struct resource_kind *kind, const char *token,
 	unsigned looks, struct resource **list, const struct bound *bound, struct error *err)
 {
-	const char *const filters[] = {"tag:" TAG_TOKEN, token, NULL};
+	const char *const filters[] = {TOKEN_FILTER, token, NULL};
 	for (unsigned look = 0;; look++) {
 		if (resources_find(p->ec2, kind, filters, list, bound, err) < 0)
 			return -1;
@@ -102,12 +102,14 @@ static int address_make(struct provider *p, const struct vm *vm, const struct in
 	if (address_have(p, r, &list, bound, err) < 0)
 		return -1;
 	const struct resource *chosen = list;
-	for (struct resource *a = list; a; a = a->next)
+	for (const struct resource *a = list; a; a = a->next)
 		chosen = a->user && !strcmp(a->user, nic) ? a : chosen;
-	for (struct resource *a = list; a; a = a->next) {
+	for (const struct resource *a = list; a; a = a->next) {
 		if (a != chosen && resource_remove(p->ec2, &resource_address, a, bound, err) < 0)
 			return -1;
 	}
+	if (!chosen)
+		return error_set(err, ERROR_RETRY, "EC2 shows no elastic address of it");
 	if (chosen->user && !strcmp(chosen->user, nic))
 		return 0;
 	cleanup_query query = {0};

@@ -184,7 +184,8 @@ static int list_leftover(struct resource *r, struct instance **list, size_t *cou
 	if (!grown)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	*list = grown;
-	grown[*count] = (struct instance){.id = take_ptr(r->id), .created = r->created};
+	grown[*count] = (struct instance){.id = r->id, .created = r->created};
+	r->id = NULL;
 	tags_give(&r->tags, &grown[(*count)++]);
 	return 0;
 }

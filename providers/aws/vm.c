@@ -92,10 +92,11 @@ bool vm_is_dead(const struct vm *vm)
 int vm_give(struct vm *vm, bool public_ip, struct instance *instance, struct error *err)
 {
 	*instance = (struct instance){
-		.id = take_ptr(vm->id),
+		.id = vm->id,
 		.created = vm->launched,
 		.addresses = calloc(VM_NICS_MAX + 1, sizeof(char *)),
 	};
+	vm->id = NULL;
 	tags_give(&vm->tags, instance);
 	if (!instance->addresses) {
 		instance_free(instance);

@@ -201,6 +201,11 @@ def test_only_a_trusted_certificate_is_talked_to(cloud, driver, tmp_path):
     assert error.kind == "denied" and "SSL certificate problem" in error.message and len(cloud.calls) == asked
 
 
+def test_a_certificate_file_that_is_missing_is_named(driver):
+    error = failed(driver.tool, "list", {"AWS_CA_BUNDLE": "/nonexistent/certificates"})
+    assert "/nonexistent/certificates" in error.message
+
+
 @pytest.mark.parametrize("hours", [1, -1])
 def test_a_wrong_clock_is_put_right_by_the_servers(cloud, driver, hours):
     cloud.clock_offset = hours * 3600

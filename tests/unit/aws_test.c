@@ -265,15 +265,15 @@ static void test_markets_follow_the_pod_then_the_option(void **state)
 	(void)state;
 	static const struct {
 		const char *option;
-		enum instance_market pod;
 		size_t count;
+		enum instance_market pod;
 		bool first;
 	} cases[] = {
-		{"false", MARKET_DEFAULT, 1, false},
-		{"true", MARKET_DEFAULT, 1, true},
-		{"prefer", MARKET_DEFAULT, 2, true},
-		{"prefer", MARKET_SPOT, 1, true},
-		{"true", MARKET_ON_DEMAND, 1, false},
+		{"false", 1, MARKET_DEFAULT, false},
+		{"true", 1, MARKET_DEFAULT, true},
+		{"prefer", 2, MARKET_DEFAULT, true},
+		{"prefer", 1, MARKET_SPOT, true},
+		{"true", 1, MARKET_ON_DEMAND, false},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		struct aws_options o = options_of();
