@@ -204,7 +204,7 @@ def test_the_cheapest_that_fits_is_taken(cloud, driver, prices):
     create(driver, prices, vcpus=4, memory=8192)
     create(driver, prices, vcpus=4, memory=8192, market="spot")
     assert launched(cloud) == [("m6a.xlarge", False), ("c6a.xlarge", True)]
-    assert re.search(r"c6a.xlarge +subnet-0+ +spot .* 0\.05/h", driver.log)
+    assert re.search(r"c6a.xlarge +subnet-0+ +spot .* 0\.0500/h", driver.log)
 
 
 def test_spot_without_a_price_ranks_by_the_on_demand_one(cloud, driver, prices):

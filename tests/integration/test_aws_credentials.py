@@ -202,7 +202,8 @@ def test_only_a_trusted_certificate_is_talked_to(cloud, driver, tmp_path):
 
 
 def test_a_certificate_file_that_is_missing_is_named(driver):
-    error = failed(driver.tool, "list", {"AWS_CA_BUNDLE": "/nonexistent/certificates"})
+    tls = {"AWS_ENDPOINT_URL": driver.cloud.url.replace("http:", "https:"), "AWS_CA_BUNDLE": "/nonexistent/certificates"}
+    error = failed(driver.tool, "list", tls)
     assert "/nonexistent/certificates" in error.message
 
 
