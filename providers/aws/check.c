@@ -108,7 +108,7 @@ static void check_leftovers(struct provider *p, struct check_report *r, const st
 		cleanup_query query = {0};
 		query_start(&query, actions[i], EC2_VERSION);
 		query_add(&query, "true", "DryRun");
-		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0 &&
+		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) == 0 ||
 			failure_has_code(&why, "DryRunOperation"))
 			check_right(r, "leftovers", "%s is allowed", actions[i]);
 		else
@@ -174,12 +174,12 @@ static void check_launch(struct provider *p, struct check_report *r,
 		.spot = !strcmp(o->spot, "true"),
 		.extras = ""};
 	if (launch_query(&launch, true, &query, &why) == 0 &&
-		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) < 0 &&
-		failure_has_code(&why, "DryRunOperation"))
+		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) == 0)
+		error_set(&why, ERROR_INTERNAL, "EC2 took no notice of DryRun");
+	if (failure_has_code(&why, "DryRunOperation"))
 		check_right(r, "launch", "EC2 would launch it (dry run)");
 	else
-		check_failure(r, "launch", POLICY,
-			&why);
+		check_failure(r, "launch", POLICY, &why);
 }
 
 int driver_check(struct provider *p, struct check_report *r, const struct bound *bound,

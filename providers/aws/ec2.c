@@ -54,7 +54,11 @@ struct ec2 *ec2_new(const struct aws_options *options, struct error *err)
 	}
 	ec2->options = options;
 	ec2->http = http_client_new(options->ca_bundle, err);
-	ec2->place = ec2->http ? place_new(options, ec2->http) : NULL;
+	if (!ec2->http) {
+		ec2_free(ec2);
+		return NULL;
+	}
+	ec2->place = place_new(options, ec2->http);
 	ec2->credentials = ec2->place ? credential_store_new(options, ec2->http, ec2->place) : NULL;
 	bool good = ec2->credentials;
 	for (size_t i = 0; i < EC2_CLASSES; i++) {
