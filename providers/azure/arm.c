@@ -45,7 +45,7 @@ static const struct {
 	unsigned burst;
 	const char *remaining; /* header that counts down */
 } limits[ARM_CLASSES] = {
-	[ARM_READ] = {"reading calls of Azure", 10, 50, "x-ms-ratelimit-remaining-subscription-reads"},
+	[ARM_READ] = {"reading calls of Azure", 20, 100, "x-ms-ratelimit-remaining-subscription-reads"},
 	[ARM_CREATE] = {"create calls of Azure", 2, 5, "x-ms-ratelimit-remaining-subscription-writes"},
 	[ARM_WRITE] = {"writing calls of Azure", 5, 20, "x-ms-ratelimit-remaining-subscription-writes"},
 	[ARM_DELETE] = {"deleting calls of Azure", 5, 20,

@@ -24,7 +24,6 @@
 #include "providers/azure/failure.h"
 #include "providers/azure/launch.h"
 #include "providers/azure/name.h"
-#include "providers/azure/ssh_key.h"
 #include "providers/azure/tags.h"
 #include "providers/azure/vm.h"
 #include "providers/choice/fallback.h"
@@ -33,21 +32,6 @@
 /* Azure has no room for hours rather than minutes. */
 #define CAPACITY_NS (UINT64_C(3600) * NS_PER_S)
 #define PUTS_MAX 8 /* of one offering and subnet: names that are taken, VMs that go at that moment */
-
-const char *driver_ssh_key(struct provider *p, struct error *err)
-{
-	cleanup(buf_free) struct buf key = BUF_INIT;
-	const char *path = p->options->ssh_key_path;
-	pthread_mutex_lock(&p->ssh_lock);
-	/* A configured file may change; a made one is the process's. */
-	if (!p->ssh_key &&
-		(*path ? ssh_key_read(path, &key, err) : ssh_key_make(&key, err)) == 0 &&
-		!(p->ssh_key = buf_take(&key)))
-		error_set(err, ERROR_CAPACITY, "out of memory");
-	const char *made = p->ssh_key;
-	pthread_mutex_unlock(&p->ssh_lock);
-	return made;
-}
 
 /* ---- one creation --------------------------------------------------------------------------------------------- */
 
@@ -289,7 +273,7 @@ static int make(struct making *m, const struct bound *bound, struct error *err)
 	if (volumes_check(p, m->launch.request, zone, bound, err) < 0 ||
 		ranking_make(p, m->launch.request, m->launch.tees, zone, &ranking, bound, err) < 0)
 		return -1;
-	m->launch.ssh_key = driver_ssh_key(p, err);
+	m->launch.ssh_key = ssh_key_text(p->ssh_key, err);
 	if (!m->launch.ssh_key)
 		return -1;
 	choice_log("azure", &ranking.choice);

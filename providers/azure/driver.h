@@ -9,12 +9,12 @@
 #ifndef PEERPOD_AZURE_DRIVER_H
 #define PEERPOD_AZURE_DRIVER_H
 
-#include <pthread.h>
 #include "providers/azure/arm.h"
 #include "providers/azure/arm_id.h"
 #include "providers/azure/catalogue.h"
 #include "providers/azure/image.h"
 #include "providers/azure/options.h"
+#include "providers/azure/ssh_key.h"
 #include "providers/azure/watch.h"
 #include "providers/choice/choice.h"
 #include "providers/choice/prices.h"
@@ -28,8 +28,7 @@ struct provider {
 	struct images *images;
 	struct prices *prices;
 	struct choice_memory *refusals;
-	pthread_mutex_t ssh_lock;
-	char *ssh_key; /* NULL: not made yet */
+	struct ssh_key *ssh_key;
 };
 
 int driver_create(struct provider *p, const struct instance_request *request,
@@ -59,10 +58,13 @@ int vm_get(struct provider *p, const struct arm_id *id, bool expand, json_t **vm
 int vm_tell_failure(struct provider *p, const struct arm_id *id, const char *operation,
 	const struct bound *bound, struct error *err);
 
-/* An operation's state, by its URL. ERROR_GONE: it is not known any more. */
+/* An operation's state, by its URL; *again_ns: what it asks to wait, 0: nothing. ERROR_GONE: it is not known any more. */
 enum operation_state { OPERATION_RUNNING, OPERATION_DONE, OPERATION_FAILED };
 int operation_look(struct provider *p, const char *url, enum operation_state *state,
-	const struct bound *bound, struct error *why);
+	uint64_t *again_ns, const struct bound *bound, struct error *why);
+
+/* How long to wait before the n-th look (from 0) at an operation that began then and asks to wait so long. */
+uint64_t operation_pause_ns(unsigned n, uint64_t asked_ns, uint64_t age_ns);
 
 /*
  * Waits until `needed` NICs have addresses and the VM has been put on a host (or says that it is ready), and fills in
@@ -94,8 +96,5 @@ void ranking_free(struct ranking *ranking);
 /* Checks that volumes can be attached, and gives the zone that they are in (zone: 16 bytes, "": none). */
 int volumes_check(struct provider *p, const struct instance_request *r, char zone[16],
 	const struct bound *bound, struct error *err);
-
-/* The public key of the VMs; the provider's. */
-const char *driver_ssh_key(struct provider *p, struct error *err);
 
 #endif

@@ -12,6 +12,7 @@
 #include "providers/azure/vm.h"
 
 #define KEPT_MAX 64
+#define LOCK_STEP_NS (10 * NS_PER_MS)
 
 struct kept {
 	char *image;
@@ -21,7 +22,8 @@ struct kept {
 struct images {
 	struct arm *arm;
 	const struct azure_options *options;
-	pthread_mutex_t lock;
+	pthread_mutex_t fetching; /* one at a time; taken before lock */
+	pthread_mutex_t lock;     /* what is below */
 	struct kept kept[KEPT_MAX]; /* the oldest is overwritten */
 	unsigned next;
 };
@@ -33,6 +35,7 @@ struct images *images_new(struct arm *arm, const struct azure_options *o)
 		return NULL;
 	images->arm = arm;
 	images->options = o;
+	pthread_mutex_init(&images->fetching, NULL);
 	pthread_mutex_init(&images->lock, NULL);
 	return images;
 }
@@ -43,6 +46,7 @@ void images_free(struct images *images)
 		return;
 	for (size_t i = 0; i < KEPT_MAX; i++)
 		free(images->kept[i].image);
+	pthread_mutex_destroy(&images->fetching);
 	pthread_mutex_destroy(&images->lock);
 	free(images);
 }
@@ -134,6 +138,20 @@ static void keep(struct images *images, const char *image, const struct image_fa
 	pthread_mutex_unlock(&images->lock);
 }
 
+/* By the one who holds the right to fetch. */
+static int fetch(struct images *images, const char *image, const char *path,
+	struct image_facts *facts, const struct bound *bound, struct error *err)
+{
+	if (kept_find(images, image, facts))
+		return 0;
+	cleanup_json *definition = arm_get(images->arm, "look at the image", bound, err, "%s", path);
+	if (!definition)
+		return -1;
+	image_facts_read(definition, facts);
+	keep(images, image, facts);
+	return 0;
+}
+
 int image_facts_get(struct images *images, const char *image, struct image_facts *facts,
 	const struct bound *bound, struct error *err)
 {
@@ -142,17 +160,16 @@ int image_facts_get(struct images *images, const char *image, struct image_facts
 	*facts = (struct image_facts){0};
 	if (image_form_of("image", image, &form, err) < 0)
 		return -1;
-	if (kept_find(images, image, facts))
-		return 0;
 	definition_path(images, image, form, path, sizeof(path));
-	if (!*path)
+	if (!*path || kept_find(images, image, facts))
 		return 0;
-	cleanup_json *definition = arm_get(images->arm, "look at the image", bound, err, "%s", path);
-	if (!definition)
-		return -1;
-	image_facts_read(definition, facts);
-	keep(images, image, facts);
-	return 0;
+	while (pthread_mutex_trylock(&images->fetching) != 0) {
+		if (bound_sleep(bound, LOCK_STEP_NS, "look at the image", err) < 0)
+			return -1;
+	}
+	int result = fetch(images, image, path, facts, bound, err);
+	pthread_mutex_unlock(&images->fetching);
+	return result;
 }
 
 int image_look(struct images *images, const char *image, const struct bound *bound,

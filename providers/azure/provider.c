@@ -23,8 +23,7 @@ static void driver_close(struct provider *p)
 	if (p->refusals)
 		choice_memory_free(p->refusals);
 	arm_free(p->arm);
-	free(p->ssh_key);
-	pthread_mutex_destroy(&p->ssh_lock);
+	ssh_key_free(p->ssh_key);
 	free(p);
 }
 
@@ -42,7 +41,6 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}
-	pthread_mutex_init(&p->ssh_lock, NULL);
 	p->options = options;
 	p->prices = prices_load("azure", options->prices, err);
 	p->arm = p->prices ? arm_new(options, err) : NULL;
@@ -52,10 +50,15 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	p->catalogue = catalogue_new(p->arm, options);
 	p->images = images_new(p->arm, options);
 	p->refusals = choice_memory_new();
-	if (!p->watch || !p->catalogue || !p->images || !p->refusals) {
+	p->ssh_key = ssh_key_new(options->ssh_key_path);
+	if (!p->watch || !p->catalogue || !p->images || !p->refusals ||
+		!p->ssh_key) {
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}
+	/* A file that cannot be used is told now, not by the first pod. */
+	if (*options->ssh_key_path && !ssh_key_text(p->ssh_key, err))
+		return NULL;
 	return take_ptr(p);
 }
 

@@ -79,11 +79,12 @@ static int wait_gone(struct provider *p, const struct arm_id *id, char *operatio
 		cleanup_json *vm = NULL;
 		cleanup_error why = ERROR_INIT;
 		enum operation_state state = OPERATION_RUNNING;
+		uint64_t again_ns;
 		if (vm_look(p, id, &vm, bound, &why) < 0)
 			return why.kind == ERROR_GONE ? 0 : error_move(err, &why);
 		bool stuck = vm_state(vm) != VM_GOING && n >= LOOKS_BEFORE_ASKING;
 		if (stuck && *operation &&
-			operation_look(p, operation, &state, bound, &why) < 0 &&
+			operation_look(p, operation, &state, &again_ns, bound, &why) < 0 &&
 			why.kind != ERROR_GONE)
 			return error_move(err, &why);
 		if (state == OPERATION_FAILED) {

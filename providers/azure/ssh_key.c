@@ -7,6 +7,7 @@
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rsa.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,11 +115,34 @@ static int number(struct buf *out, const EVP_PKEY *key, const char *name)
 	return 0;
 }
 
-int ssh_key_make(struct buf *out, struct error *err)
+/* Called for every candidate of a prime: an end of the process need not wait for the key. */
+static int go_on(EVP_PKEY_CTX *context)
+{
+	const atomic_bool *stop = EVP_PKEY_CTX_get_app_data(context);
+	return !stop || !atomic_load(stop);
+}
+
+static EVP_PKEY *generate(const atomic_bool *stop)
+{
+	EVP_PKEY *key = NULL;
+	EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+	if (!context)
+		return NULL;
+	EVP_PKEY_CTX_set_app_data(context, (void *)stop);
+	EVP_PKEY_CTX_set_cb(context, go_on);
+	if (EVP_PKEY_keygen_init(context) != 1 ||
+		EVP_PKEY_CTX_set_rsa_keygen_bits(context, KEY_BITS) != 1 ||
+		EVP_PKEY_generate(context, &key) != 1)
+		key = NULL;
+	EVP_PKEY_CTX_free(context);
+	return key;
+}
+
+int ssh_key_make(struct buf *out, const atomic_bool *stop, struct error *err)
 {
 	static const char type[] = "ssh-rsa";
 	cleanup(buf_free) struct buf blob = BUF_INIT;
-	EVP_PKEY *key = EVP_RSA_gen(KEY_BITS);
+	EVP_PKEY *key = generate(stop);
 	length(&blob, sizeof(type) - 1);
 	buf_append(&blob, type, sizeof(type) - 1);
 	int result = key && number(&blob, key, OSSL_PKEY_PARAM_RSA_E) == 0
@@ -130,4 +154,68 @@ int ssh_key_make(struct buf *out, struct error *err)
 	buf_append_text(out, "ssh-rsa ");
 	base64_encode(blob.data, blob.len, out);
 	return out->failed ? error_set(err, ERROR_CAPACITY, "out of memory") : 0;
+}
+
+/* ---- the process's key ---------------------------------------------------------------------------------------- */
+
+struct ssh_key {
+	const char *path; /* "": made here */
+	pthread_mutex_t lock;
+	pthread_t maker;
+	bool making; /* the maker has to be joined */
+	atomic_bool stop;
+	struct buf made; /* the maker's until it is joined */
+	struct error why;
+	char *text;
+};
+
+static void *make_key(void *opaque)
+{
+	struct ssh_key *k = opaque;
+	ssh_key_make(&k->made, &k->stop, &k->why);
+	return NULL;
+}
+
+struct ssh_key *ssh_key_new(const char *path)
+{
+	struct ssh_key *k = calloc(1, sizeof(*k));
+	if (!k)
+		return NULL;
+	k->path = path;
+	pthread_mutex_init(&k->lock, NULL);
+	/* Without a thread it is made when it is needed. */
+	k->making = !*path && pthread_create(&k->maker, NULL, make_key, k) == 0;
+	return k;
+}
+
+void ssh_key_free(struct ssh_key *k)
+{
+	if (!k)
+		return;
+	atomic_store(&k->stop, true);
+	if (k->making)
+		pthread_join(k->maker, NULL);
+	buf_free(&k->made);
+	error_clear(&k->why);
+	free(k->text);
+	pthread_mutex_destroy(&k->lock);
+	free(k);
+}
+
+const char *ssh_key_text(struct ssh_key *k, struct error *err)
+{
+	pthread_mutex_lock(&k->lock);
+	if (k->making)
+		pthread_join(k->maker, NULL);
+	k->making = false;
+	int result = 0;
+	if (!k->text && *k->path)
+		result = ssh_key_read(k->path, &k->made, err);
+	else if (!k->text && !k->made.len)
+		result = ssh_key_make(&k->made, &k->stop, err);
+	if (!k->text && result == 0 && !(k->text = buf_take(&k->made)))
+		error_set(err, ERROR_CAPACITY, "out of memory");
+	const char *text = k->text;
+	pthread_mutex_unlock(&k->lock);
+	return text;
 }

@@ -7,6 +7,7 @@
 #ifndef PEERPOD_AZURE_SSH_KEY_H
 #define PEERPOD_AZURE_SSH_KEY_H
 
+#include <stdatomic.h>
 #include "base/buf.h"
 #include "base/error.h"
 
@@ -19,7 +20,17 @@ int ssh_key_read(const char *path, struct buf *out, struct error *err);
 /* Is this the text of a public key that Azure takes? ERROR_INVALID says what is wrong. */
 int ssh_key_check(const char *line, struct error *err);
 
-/* A new key of 3072 bits as "ssh-rsa ..."; its private half is gone when this returns. */
-int ssh_key_make(struct buf *out, struct error *err);
+/* A new key of 3072 bits as "ssh-rsa ..."; its private half is gone when this returns. stop: gives up; NULL: never. */
+int ssh_key_make(struct buf *out, const atomic_bool *stop, struct error *err);
+
+/* The key of a process: read when it is first needed, or made beside what else is done. */
+struct ssh_key;
+
+/* path: kept; "": one is made, from now on. NULL: no memory. */
+struct ssh_key *ssh_key_new(const char *path);
+void ssh_key_free(struct ssh_key *key);
+
+/* Its text; the key's. Waits until it is made. NULL on failure. */
+const char *ssh_key_text(struct ssh_key *key, struct error *err);
 
 #endif

@@ -19,10 +19,8 @@
 #include "providers/azure/failure.h"
 #include "providers/azure/vm.h"
 
-/* A new VM may not be shown yet, without an operation that tells of it. */
-#define APPEAR_NS (15 * NS_PER_S)
 #define WAIT_MOST_NS (600 * NS_PER_S)
-#define OPERATION_FIRST_NS (2 * NS_PER_S)
+#define OPERATION_FIRST_NS (1 * NS_PER_S)
 #define OPERATION_MOST_NS (10 * NS_PER_S)
 /* What an operation asks us to wait is cut to this in its first minute. */
 #define RETRY_AFTER_EARLY_NS (5 * NS_PER_S)
@@ -57,15 +55,25 @@ int vm_get(struct provider *p, const struct arm_id *id, bool expand, json_t **vm
 
 /* ---- operations ---------------------------------------------------------------------------------------------- */
 
+uint64_t operation_pause_ns(unsigned n, uint64_t asked_ns, uint64_t age_ns)
+{
+	uint64_t pause = OPERATION_FIRST_NS << (n < 4 ? n : 4);
+	if (!asked_ns)
+		return pause < OPERATION_MOST_NS ? pause : OPERATION_MOST_NS;
+	return age_ns < EARLY_NS && asked_ns > RETRY_AFTER_EARLY_NS ? RETRY_AFTER_EARLY_NS : asked_ns;
+}
+
 int operation_look(struct provider *p, const char *url, enum operation_state *state,
-	const struct bound *bound, struct error *why)
+	uint64_t *again_ns, const struct bound *bound, struct error *why)
 {
 	cleanup_reply reply = {0};
 	const struct arm_request request = {"GET", ARM_READ, url, NULL, NULL, "look at the operation"};
 	*state = OPERATION_RUNNING;
+	*again_ns = 0;
 	if (arm_call(p->arm, &request, &reply, bound, why) < 0)
 		return -1;
 	const char *status = text_of(reply.body, "status", NULL);
+	*again_ns = reply.retry_after_ns;
 	/* A Location answers 202 while it goes on, and with the thing itself or nothing when it is done. */
 	if (!*status)
 		*state = reply.status == 202 ? OPERATION_RUNNING : OPERATION_DONE;
@@ -88,7 +96,8 @@ int vm_tell_failure(struct provider *p, const struct arm_id *id, const char *ope
 	cleanup_error why = ERROR_INIT;
 	cleanup_json *vm = NULL;
 	enum operation_state state;
-	if (*operation && operation_look(p, operation, &state, bound, &why) == 0 &&
+	uint64_t again_ns;
+	if (*operation && operation_look(p, operation, &state, &again_ns, bound, &why) == 0 &&
 		state == OPERATION_FAILED) {
 		error_move(err, &why);
 		return error_prefix(err, "VM %s failed", id->name);
@@ -112,7 +121,8 @@ struct wait {
 	const char *operation;
 	size_t needed;
 	bool ready; /* the VM says so */
-	uint64_t appear_ns, began_ns, operation_due_ns, operation_pause_ns;
+	uint64_t began_ns, operation_due_ns;
+	unsigned operation_looks;
 };
 
 static json_t *list_directly(struct provider *p, const struct arm_id *id, const struct bound *bound,
@@ -204,15 +214,17 @@ static int look_at_nics(struct wait *w, struct instance *instance, const struct 
 	return addresses_give(nics, public, instance, err) < 0 ? -1 : 1;
 }
 
-/* The VM is not shown: its operation tells whether it will be. */
+/* The list does not show the VM: its operation tells whether it will be there, or else the VM itself. */
 static int look_at_operation(struct wait *w, const struct bound *bound, struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
+	cleanup_json *vm = NULL;
 	enum operation_state state = OPERATION_DONE;
-	uint64_t now = clock_ns();
+	uint64_t now = clock_ns(), again_ns = 0;
 	if (*w->operation && now < w->operation_due_ns)
 		return 0;
-	if (*w->operation && operation_look(w->p, w->operation, &state, bound, &why) < 0) {
+	if (*w->operation &&
+		operation_look(w->p, w->operation, &state, &again_ns, bound, &why) < 0) {
 		if (why.kind != ERROR_GONE)
 			return error_move(err, &why);
 		w->operation = ""; /* forgotten: the VM alone counts */
@@ -222,15 +234,15 @@ static int look_at_operation(struct wait *w, const struct bound *bound, struct e
 		return error_prefix(err, "VM %s failed", w->id->name);
 	}
 	if (state == OPERATION_RUNNING) {
-		w->operation_pause_ns = w->operation_pause_ns * 3 / 2 < OPERATION_MOST_NS
-						? w->operation_pause_ns * 3 / 2
-						: OPERATION_MOST_NS;
-		w->operation_due_ns = now + w->operation_pause_ns;
-		w->appear_ns = deadline_in(APPEAR_NS);
+		w->operation_due_ns = now + operation_pause_ns(w->operation_looks++, again_ns,
+						    now - w->began_ns);
 		return 0;
 	}
-	if (now < w->appear_ns)
-		return 0;
+	error_clear(&why);
+	if (vm_get(w->p, w->id, false, &vm, bound, &why) == 0)
+		return 0; /* the list is late */
+	if (why.kind != ERROR_GONE)
+		return error_move(err, &why);
 	return error_set(err, ERROR_RETRY, "VM %s is not there any more: somebody deleted it",
 		w->id->name);
 }
@@ -263,14 +275,11 @@ int vm_wait(struct provider *p, const struct arm_id *id, size_t needed, const ch
 	struct instance *instance, const struct bound *outer, struct error *err)
 {
 	struct bound bound = bound_within(outer, WAIT_MOST_NS);
-	uint64_t now = clock_ns();
 	struct wait w = {.p = p,
 		.id = id,
 		.operation = operation,
 		.needed = needed,
-		.appear_ns = now + APPEAR_NS,
-		.began_ns = now,
-		.operation_pause_ns = OPERATION_FIRST_NS};
+		.began_ns = clock_ns()};
 	for (unsigned n = 0;; n++) {
 		int result = look_at_nics(&w, instance, &bound, err);
 		if (result)

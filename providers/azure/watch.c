@@ -18,7 +18,7 @@
 #include "providers/azure/tags.h"
 #include "providers/azure/vm.h"
 
-#define VMS_INTERVAL_NS (2 * NS_PER_S)
+#define VMS_INTERVAL_NS (1500 * NS_PER_MS)
 #define PARTS_INTERVAL_NS (500 * NS_PER_MS)
 #define KEYS_MAX 512
 #define KEY_SIZE 160
