@@ -97,6 +97,12 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err);
 /* The pod network loses what belongs to no sandbox in the table. */
 void adaptor_reconcile_network(struct adaptor *adaptor);
 
+/* Running pods get their network set up again, where somebody took something away; what is right stays as it is. */
+void adaptor_mend_network(struct adaptor *adaptor);
+
+/* Mends as soon as the kernel tells of a loss, until `stopping` fires. */
+void adaptor_watch_network(struct adaptor *adaptor);
+
 /* The folder of the agent sockets loses the empty folders of sandboxes that are not in the table. */
 void adaptor_remove_empty_folders(struct adaptor *adaptor);
 

@@ -171,7 +171,7 @@ void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound)
 		cleanup_error why = ERROR_INIT;
 		log_scope(sandbox_log_context(*s));
 		if (adaptor->world->proxy_ops->open(adaptor->world->proxy, &(*s)->record, 0, bound,
-			    &why) < 0)
+			    NULL, &why) < 0)
 			log_error("agent-proxy: open: %s", error_message(&why));
 	}
 	sandbox_all_free(&adaptor->table, all);

@@ -4,7 +4,7 @@
  *
  * One thread: sandboxes that were created and not started, sandboxes whose shim is gone (a shim that
  * is killed never sends StopVM, and no shim ever connects a second time), reapers that could not be
- * started, instances without a record, and the pod network's filters, which others may have flushed.
+ * started, instances without a record, and the pod network, of which others may have taken something away (mend.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -137,11 +137,13 @@ void adaptor_housekeep(struct adaptor *adaptor)
 	struct orphans *seen = orphans_new();
 	uint64_t network_at = deadline_in(NETWORK_INTERVAL_NS), sweep_at = clock_ns();
 	check_configuration(adaptor);
+	adaptor_mend_network(adaptor);
 	while (seen && bound_check(&until_stopping, "housekeep", NULL) == 0) {
 		uint64_t count = notice_count(adaptor->table.changed);
 		uint64_t next = earlier(check_grace(adaptor), network_at);
 		if (clock_ns() >= network_at) {
 			adaptor_reconcile_network(adaptor);
+			adaptor_mend_network(adaptor);
 			network_at = deadline_in(NETWORK_INTERVAL_NS);
 		}
 		if (adaptor->settings->orphan_grace_ns && clock_ns() >= sweep_at) {

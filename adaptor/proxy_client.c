@@ -305,7 +305,7 @@ static size_t count_suites(char **suites)
 }
 
 static int proxy_open(void *proxy, const struct record *record, uint64_t timeout_ns,
-	const struct bound *bound, struct error *err)
+	const struct bound *bound, uint32_t *underlay_mtu, struct error *err)
 {
 	const struct tunnel *tunnel = &record->tunnel;
 	cleanup(free_ptr) char *address = forwarder_address(record);
@@ -334,6 +334,8 @@ static int proxy_open(void *proxy, const struct record *record, uint64_t timeout
 		answer.deadline_ns += OPEN_ANSWER_NS;
 	cleanup(message_ptr) ProtobufCMessage *reply = call(proxy, "Open", &request.base,
 		&agentproxy__open_response__descriptor, &answer, err);
+	if (reply && underlay_mtu)
+		*underlay_mtu = ((Agentproxy__OpenResponse *)reply)->underlay_mtu;
 	return reply ? 0 : -1;
 }
 

@@ -51,6 +51,7 @@ static const struct member members[] = {
 	MEMBER("netns-device", INT, netns_device, 0, INT64_MAX),
 	MEMBER("netns-inode", INT, netns_inode, 0, INT64_MAX),
 	MEMBER("agent-socket", STRING, agent_socket),
+	MEMBER("vm-underlay-mtu", INT, vm_underlay_mtu, 0, 65535, true),
 	MEMBER("tunnel-tls", BOOL, tunnel.tls),
 	MEMBER("tunnel-port", INT, tunnel.port, 1, 65535),
 	MEMBER("tunnel-server-name", STRING, tunnel.server_name),

@@ -49,6 +49,7 @@ struct record {
 	int64_t netns_device, netns_inode; /* of the pod's netns when it was inspected */
 	char *agent_socket;
 	bool has_network;
+	int64_t vm_underlay_mtu; /* of the way from the VM to here; 0: not known */
 	struct podnetwork network;
 	struct tunnel tunnel;
 

@@ -193,6 +193,12 @@ static void serve_all(void *context, const struct bound *bound)
 	adaptor_serve_all(context, bound);
 }
 
+static void watch_network(struct adaptor *adaptor, void *argument)
+{
+	(void)argument;
+	adaptor_watch_network(adaptor);
+}
+
 static void housekeep(struct adaptor *adaptor, void *argument)
 {
 	(void)argument;
@@ -231,7 +237,8 @@ static int begin(struct service_process *process, struct error *err)
 	cleanup(close_fd) int owned_listener = listener;
 	if (adaptor_adopt(&process->adaptor, err) < 0 ||
 		proxy_client_start(process->proxy, serve_all, &process->adaptor, err) < 0 ||
-		adaptor_spawn(&process->adaptor, housekeep, NULL, err) < 0)
+		adaptor_spawn(&process->adaptor, housekeep, NULL, err) < 0 ||
+		adaptor_spawn(&process->adaptor, watch_network, NULL, err) < 0)
 		return -1;
 	services_init(process->services, &process->adaptor);
 	process->server = ttrpc_server_start(take_fd(&owned_listener), process->services,

@@ -190,14 +190,28 @@ static int set_network_up(struct start *start, struct error *err)
 static int reach_agent(struct start *start, struct error *err)
 {
 	const struct world *world = start->adaptor->world;
+	struct record *record = &start->sandbox->record;
+	uint32_t underlay_mtu = 0;
 	struct bound bound =
 		bound_within(&start->bound, start->adaptor->settings->proxy_timeout_ns);
 	fault_before(FAULT_START_OPEN);
-	if (world->proxy_ops->open(world->proxy, &start->sandbox->record, bound_left_ns(&bound),
-		    &bound, err) < 0)
+	if (world->proxy_ops->open(world->proxy, record, bound_left_ns(&bound), &bound,
+		    &underlay_mtu, err) < 0)
 		return -1;
 	fault_after(FAULT_START_OPEN);
+	record->vm_underlay_mtu = underlay_mtu;
 	return 0;
+}
+
+/* The VM sees another way between the two than we do: what is smaller counts at both ends. */
+static int fit_network(struct start *start, struct error *err)
+{
+	const struct record *record = &start->sandbox->record;
+	if (!record->vm_underlay_mtu || record->vm_underlay_mtu >= record->network.underlay_mtu)
+		return 0;
+	log_info("the way from the pod VM has an MTU of %lld, less than %lld: the tunnel is fitted",
+		(long long)record->vm_underlay_mtu, (long long)record->network.underlay_mtu);
+	return set_network_up(start, err);
 }
 
 static int record_running(struct start *start, struct error *err)
@@ -226,6 +240,7 @@ static const struct {
 	{"wait for the address of the pod VM", wait_for_addresses, true},
 	{"set up the pod network", set_network_up, false},
 	{"reach the agent in the pod VM", reach_agent, true},
+	{"fit the pod network to the VM's", fit_network, false},
 	{"record the start", record_running, false},
 };
 

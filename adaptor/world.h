@@ -30,9 +30,12 @@ struct proxy_sandbox {
 struct proxy_ops {
 	/* Waits until agent-proxy can be talked to. */
 	int (*ready)(void *proxy, const struct bound *bound, struct error *err);
-	/* Serves the sandbox. timeout_ns bounds reaching its agent; 0: answers at once and dials later. */
+	/*
+	 * Serves the sandbox. timeout_ns bounds reaching its agent; 0: answers at once and dials later.
+	 * *underlay_mtu: of the way from the VM to here, 0 where it is not known; may be NULL.
+	 */
 	int (*open)(void *proxy, const struct record *record, uint64_t timeout_ns,
-		const struct bound *bound, struct error *err);
+		const struct bound *bound, uint32_t *underlay_mtu, struct error *err);
 	int (*close)(void *proxy, const char *sandbox, const struct bound *bound,
 		struct error *err);
 	/* *sandboxes is new: proxy_sandboxes_free. */

@@ -122,11 +122,12 @@ static void drop(struct served **link)
 
 /* ---- Open ------------------------------------------------------------------------------------- */
 
-static void answer_open(struct peer *peer, uint32_t stream, bool resumable)
+static void answer_open(struct peer *peer, uint32_t stream, const struct tunnel_view *view)
 {
 	Agentproxy__OpenResponse response;
 	agentproxy__open_response__init(&response);
-	response.resumable = resumable;
+	response.resumable = view->resumable;
+	response.underlay_mtu = view->underlay_mtu;
 	answer_message(peer, stream, &response.base);
 }
 
@@ -141,7 +142,7 @@ static void pending_end(struct pending *p)
 	free(p);
 }
 
-static void opened(void *context, struct tunnel *tunnel, bool resumable, const struct error *err)
+static void opened(void *context, struct tunnel *tunnel, const struct error *err)
 {
 	struct pending *p = context;
 	struct peer *peer = p->peer;
@@ -149,13 +150,13 @@ static void opened(void *context, struct tunnel *tunnel, bool resumable, const s
 	uint32_t stream = p->stream;
 	pending_end(p);
 	fault_point("proxy-opened");
+	struct tunnel_view view;
+	tunnel_look(tunnel, &view);
 	if (!err) {
-		answer_open(peer, stream, resumable);
+		answer_open(peer, stream, &view);
 		return;
 	}
 	answer_error(peer, stream, err);
-	struct tunnel_view view;
-	tunnel_look(tunnel, &view);
 	log_error("open sandbox %s: %s", view.sandbox, error_message(err));
 	/* A tunnel that never was up is of no use to anybody; one that serves a pod is kept. */
 	if (view.ever_up || err->kind == ERROR_CANCELED)
@@ -232,7 +233,7 @@ static void call_open(struct peer *peer, uint32_t stream, const ProtobufCMessage
 	struct tunnel_view view;
 	tunnel_look(tunnel, &view);
 	if (!strcmp(view.state, "up") || request->timeout_ns == 0)
-		answer_open(peer, stream, view.resumable);
+		answer_open(peer, stream, &view);
 	else
 		wait_for(peer, stream, tunnel, request->timeout_ns);
 }

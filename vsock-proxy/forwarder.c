@@ -242,17 +242,18 @@ static int run(struct error *err)
 	const struct podnetwork_vm_settings network = {.pod_netns = settings.pod_netns,
 		.host_interface = settings.host_interface};
 	int result = 0;
+	struct forwarder forwarder = {0};
 	if (!settings.skip_pod_network) {
 		struct bound bound = {.deadline_ns = deadline_in(NETWORK_NS)};
 		if (!apf.has_network)
 			result = error_set(err, ERROR_INVALID,
 				"configuration %s: \"pod-network\" is missing", settings.config);
 		else
-			result = podnetwork_vm_setup(&network, &apf.network, &bound, err);
+			result = podnetwork_vm_setup(&network, &apf.network, &bound,
+				&forwarder.underlay_mtu, err);
 		if (result < 0)
 			error_prefix(err, "pod network");
 	}
-	struct forwarder forwarder = {0};
 	if (result == 0) {
 		result = serve(&forwarder, tls, err);
 		cleanup_error left = ERROR_INIT;

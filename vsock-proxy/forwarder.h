@@ -99,6 +99,7 @@ struct forwarder {
 	struct rule_set rules;
 	struct door door;
 	struct agent_link agent;
+	uint32_t underlay_mtu;    /* of the way to the worker, told to it; 0: not known */
 	uint64_t session_keep_ns; /* how long a session is kept without a connection */
 	int signals;
 };

@@ -91,7 +91,7 @@ static void opener_timed_out(void *context)
 	cleanup_error why = ERROR_INIT;
 	explain(o->tunnel, o->since_ns, ERROR_TIMEOUT, &why);
 	opener_end(o);
-	o->opened(o->context, o->tunnel, false, &why);
+	o->opened(o->context, o->tunnel, &why);
 }
 
 struct opener *tunnel_wait(struct tunnel *t, uint64_t timeout_ns, tunnel_opened *opened,
@@ -123,6 +123,6 @@ void openers_tell(struct tunnel *t, const struct error *err)
 			error_set(&why, err->kind, "%s", error_message(err));
 		opener_end(o);
 		/* May close the tunnel: nothing of it is touched afterwards but the list. */
-		o->opened(o->context, t, t->has_session, err ? &why : NULL);
+		o->opened(o->context, t, err ? &why : NULL);
 	}
 }

@@ -79,12 +79,14 @@ static struct front *find(struct forwarder *f, const uint8_t *id)
 	return NULL;
 }
 
-static int welcome(struct front *front, uint32_t stream, uint64_t peer_received, struct error *err)
+static int welcome(struct forwarder *f, struct front *front, uint32_t stream,
+	uint64_t peer_received, struct error *err)
 {
 	Session__AttachResponse response;
 	session__attach_response__init(&response);
 	response.version = 1;
 	response.received = front->port.received;
+	response.underlay_mtu = f->underlay_mtu;
 	uint8_t payload[32];
 	struct ttrpc_response answer = {
 		.payload = {payload, session__attach_response__pack(&response, payload)}};
@@ -133,12 +135,12 @@ static void begin(struct forwarder *f, struct front *front, uint32_t stream, con
 	memcpy(end->session_id, id, SESSION_ID_SIZE);
 	end->session = true;
 	cleanup_error err = ERROR_INIT;
-	if (welcome(front, stream, 0, &err) < 0)
+	if (welcome(f, front, stream, 0, &err) < 0)
 		port_break(&front->port, &err);
 }
 
-static void resume(struct front *newcomer, struct front *session, uint32_t stream,
-	uint64_t peer_received)
+static void resume(struct forwarder *f, struct front *newcomer, struct front *session,
+	uint32_t stream, uint64_t peer_received)
 {
 	struct tunnel_end *end = end_of(session);
 	if (memcmp(end->fingerprint, end_of(newcomer)->fingerprint, FINGERPRINT_SIZE) != 0) {
@@ -152,7 +154,7 @@ static void resume(struct front *newcomer, struct front *session, uint32_t strea
 	/* Replaces a connection that is half dead. */
 	port_attach(&session->port, conn, true);
 	cleanup_error err = ERROR_INIT;
-	if (welcome(session, stream, peer_received, &err) < 0) {
+	if (welcome(f, session, stream, peer_received, &err) < 0) {
 		log_warn("%s; the session is dropped", error_message(&err));
 		relay_drop_front(session);
 		return;
@@ -178,7 +180,7 @@ static void attach(struct forwarder *f, struct front *front, uint32_t stream,
 	}
 	struct front *there = find(f, asked->session.data);
 	if (there)
-		resume(front, there, stream, asked->received);
+		resume(f, front, there, stream, asked->received);
 	else if (asked->resume)
 		relay_answer(front, stream, TTRPC_NOT_FOUND, "there is no such session (any more)");
 	else

@@ -235,6 +235,7 @@ void tunnel_look(struct tunnel *t, struct tunnel_view *view)
 		.socket_path = t->socket_path,
 		.ever_up = t->answered,
 		.resumable = t->has_session,
+		.underlay_mtu = t->underlay_mtu,
 		.shim_connections = (uint32_t)t->relay.front_count,
 		.reconnects = t->reconnects,
 		.calls = t->relay.call_count,

@@ -36,8 +36,7 @@ enum tunnel_state {
 struct tunnel;
 
 /* How opening ended: err NULL: the agent answers. Else err->message begins with the reason's name. */
-typedef void tunnel_opened(void *context, struct tunnel *tunnel, bool resumable,
-	const struct error *err);
+typedef void tunnel_opened(void *context, struct tunnel *tunnel, const struct error *err);
 
 /* Listens and starts dialling. NULL on failure (ERROR_EXISTS: the socket is somebody else's). */
 struct tunnel *tunnel_new(struct loop *loop, const struct tunnel_settings *settings,
@@ -63,6 +62,7 @@ struct tunnel_view {
 	const char *sandbox, *state, *address, *last_error, *socket_path;
 	bool ever_up, resumable;
 	uint32_t shim_connections, reconnects;
+	uint32_t underlay_mtu; /* of the way from the VM to here; 0: not known */
 	uint64_t calls, connected_ns_ago;
 };
 void tunnel_look(struct tunnel *tunnel, struct tunnel_view *view);

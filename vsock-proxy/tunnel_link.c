@@ -153,6 +153,7 @@ static void attached(struct tunnel *t, const struct ttrpc_response *response)
 		return;
 	}
 	t->has_session = true;
+	t->underlay_mtu = answer->underlay_mtu;
 	if (resumed)
 		log_info_ctx(&t->log, "tunnel to %s is up again, nothing was lost", t->address);
 	greeted(t);

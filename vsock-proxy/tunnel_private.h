@@ -39,6 +39,7 @@ struct tunnel {
 	/* the connection: tunnel_link.c */
 	uint8_t session_id[SESSION_ID_SIZE];
 	bool has_session;       /* the peer knows session_id */
+	uint32_t underlay_mtu;  /* of the way from the VM to here; 0: not known */
 	uint32_t attach_stream; /* of the Attach that is under way */
 	struct timer greeting;  /* bounds it */
 	uint32_t check_id;      /* our own Health.Check, 0: none under way */

@@ -71,6 +71,9 @@ struct podnetwork {
 	int64_t vxlan_port;
 	int64_t vxlan_id;
 	int64_t underlay_mtu; /* extension; 0: unknown */
+	/* extension: for NICs that spoil checksums */
+	bool tunnel_csum_off; /* outer packets carry no UDP checksum */
+	bool nic_tx_csum_off; /* the tunnel's devices complete checksums themselves */
 	bool dedicated;
 	bool external_net_via_pod_vm;
 };
@@ -99,8 +102,11 @@ struct podnetwork_worker_settings {
 	const char *host_interface;   /* "": the one of the default route */
 	const char *pod_subnet_cidrs; /* comma separated, "" */
 	bool external_net_via_pod_vm;
+	bool tunnel_csum_off, nic_tx_csum_off; /* as in struct podnetwork */
 	uint16_t vxlan_port;
 	uint32_t vxlan_min_id;
+	uint32_t
+		vm_underlay_mtu; /* of the way from the VM to here, for setup; 0: not known (yet) */
 	/* VNIs not to take (released a short while ago). */
 	const uint32_t *quarantined;
 	size_t quarantined_count;
@@ -120,7 +126,7 @@ int podnetwork_inspect(const struct podnetwork_worker_settings *settings,
 /*
  * Connects the tunnel to the VM: remote, MTU from the route to it, redirects both ways, NOTRACK,
  * and a filter that lets in only this remote with this VNI. instance_ips[0], or [1] with
- * dedicated.
+ * dedicated. Run again when the VM has told its underlay MTU.
  */
 int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
 	const struct podnetwork *network, char *const *instance_ips, size_t count,
@@ -137,6 +143,18 @@ int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings
 int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id,
 	struct error *err);
 
+/*
+ * Others may take away what running pods need (a firewall's reload, `ip link delete`): hears of it, in the worker's
+ * netns and in the pods'. Wait returns with the sandbox whose tunnel device was removed, by us or by others; with ""
+ * when rules of ours were, or events were lost: then everything wants another set-up.
+ */
+#define PODNETWORK_SANDBOX_SIZE 160
+struct podnetwork_watch;
+struct podnetwork_watch *podnetwork_watch_open(struct error *err);
+int podnetwork_watch_wait(struct podnetwork_watch *watch, const struct bound *bound,
+	char sandbox[PODNETWORK_SANDBOX_SIZE], struct error *err);
+void podnetwork_watch_close(struct podnetwork_watch *watch);
+
 /* ---- pod VM ---- */
 
 struct podnetwork_vm_settings {
@@ -146,10 +164,11 @@ struct podnetwork_vm_settings {
 
 /*
  * Waits for the primary NIC and its address (netlink notifications, within bound), then makes the
- * pod's side.
+ * pod's side. *underlay_mtu: of the way to the worker, for it to know; may be NULL.
  */
 int podnetwork_vm_setup(const struct podnetwork_vm_settings *settings,
-	const struct podnetwork *network, const struct bound *bound, struct error *err);
+	const struct podnetwork *network, const struct bound *bound, uint32_t *underlay_mtu,
+	struct error *err);
 int podnetwork_vm_teardown(const struct podnetwork_vm_settings *settings,
 	const struct podnetwork *network, struct error *err);
 

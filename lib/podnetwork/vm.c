@@ -25,6 +25,7 @@
 #include "podnetwork/filter.h"
 #include "podnetwork/model.h"
 #include "podnetwork/mtu.h"
+#include "podnetwork/offload.h"
 #include "podnetwork/netns.h"
 #include "podnetwork/podside.h"
 #include "podnetwork/reserve.h"
@@ -280,7 +281,7 @@ static int check_network(const struct podnetwork *network, struct ip_prefix *wor
 }
 
 static int setup(const struct podnetwork_vm_settings *settings, const struct podnetwork *network,
-	const struct bound *bound, struct error *err)
+	const struct bound *bound, uint32_t *underlay_mtu, struct error *err)
 {
 	struct ip_prefix worker;
 	uint8_t mac[MAC_SIZE];
@@ -300,6 +301,8 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 			uplink.mtu, worker.family, podside_has_ipv6(network), &mtu, err))
 		return -1;
 	fault_point("podnet-vm-uplink");
+	if (underlay_mtu)
+		*underlay_mtu = uplink.mtu;
 	const struct filter_tunnel allowed = {
 		.sandbox = VM_COMMENT,
 		.remote = worker,
@@ -316,8 +319,11 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 		.port = (uint16_t)network->vxlan_port,
 		.remote = worker,
 		.local = uplink.local,
+		.no_checksum = network->tunnel_csum_off,
 	};
 	if (ensure_tunnel(&root, &pod, &plan, &tunnel, err))
+		return -1;
+	if (network->nic_tx_csum_off && offload_switch_off_checksums(-1, VM_TUNNEL, err))
 		return -1;
 	fault_point("podnet-vm-up");
 	if (ensure_pod_link(&root, &pod, podns, &tunnel, network, mac, mtu, &eth, err))
@@ -332,9 +338,10 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 }
 
 int podnetwork_vm_setup(const struct podnetwork_vm_settings *settings,
-	const struct podnetwork *network, const struct bound *bound, struct error *err)
+	const struct podnetwork *network, const struct bound *bound, uint32_t *underlay_mtu,
+	struct error *err)
 {
-	if (setup(settings, network, bound, err))
+	if (setup(settings, network, bound, underlay_mtu, err))
 		return error_prefix(err, "set up the pod's network");
 	return 0;
 }

@@ -21,6 +21,7 @@
 #include "podnetwork/filter.h"
 #include "podnetwork/model.h"
 #include "podnetwork/mtu.h"
+#include "podnetwork/offload.h"
 #include "podnetwork/netns.h"
 #include "podnetwork/redirect.h"
 #include "podnetwork/reserve.h"
@@ -120,13 +121,15 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return netlink_error(&pod, errnum, err, "netns %s: interface %s",
 			settings->netns_path, network->interface);
 	if (route_path_mtu(&root, &remote, &underlay, err) ||
-		tunnel_mtu(network->mtu, underlay, 0, local.family, false, &mtu, err))
+		tunnel_mtu(network->mtu, underlay, settings->vm_underlay_mtu, local.family, false,
+			&mtu, err))
 		return -1;
 
 	const struct reservation wanted = {
 		.sandbox = settings->sandbox,
 		.port = (uint16_t)network->vxlan_port,
 		.local = local,
+		.no_checksum = network->tunnel_csum_off,
 	};
 	if (reservation_make_exact(&root, &pod, &wanted, (uint32_t)network->vxlan_id, &tunnel, err))
 		return -1;
@@ -142,6 +145,8 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return -1;
 	fault_point("podnet-filter");
 	if (connect_tunnel(&pod, &tunnel, &remote, &local, mtu, err))
+		return -1;
+	if (network->nic_tx_csum_off && offload_switch_off_checksums(netns, TUNNEL_NAME, err))
 		return -1;
 	fault_point("podnet-up");
 	if (redirect_ensure(&pod, tunnel.index, eth.index, err))

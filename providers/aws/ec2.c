@@ -30,13 +30,17 @@ struct ec2 {
 	_Atomic int64_t clock_offset_s;
 };
 
-/* Amazon's documented buckets, an account's worth; several nodes share them, so half of it is ours. */
+/*
+ * Amazon's documented buckets are 2/s after 5, 5/s after 50 and 20/s after 100 for an account in a region; several nodes
+ * share them, so of the reading ones half is ours. The burst is one less than Amazon's: calls that arrive somewhat
+ * closer to each other than they were sent are not refused for it.
+ */
 static const struct {
 	const char *what;
 	double per_second;
 	unsigned burst;
 } limits[EC2_CLASSES] = {
-	[EC2_CREATE] = {"create calls of EC2", 2, 5},
+	[EC2_CREATE] = {"create calls of EC2", 2, 4},
 	[EC2_CHANGE] = {"changing calls of EC2", 5, 25},
 	[EC2_READ] = {"reading calls of EC2", 10, 50},
 };
@@ -146,7 +150,9 @@ static bool clock_corrected(struct ec2 *ec2, const struct http_response *respons
 int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, xmlDoc **reply,
 	const struct bound *bound, struct error *err)
 {
-	struct attempt attempt = {.who = "aws", .throttle = ec2->throttles[class]};
+	struct attempt attempt = {.who = "aws",
+		.throttle = ec2->throttles[class],
+		.faults_max = (unsigned)ec2->options->attempts_max};
 	bool mended = false; /* credentials or clock, once */
 	*reply = NULL;
 	if (query->body.failed)
@@ -183,7 +189,8 @@ int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, x
 			if (clock || stale)
 				continue;
 		}
-		if (attempt_again(&attempt, retry_after_ns, bound, &why))
+		bool unknown = query->once && why.kind == ERROR_RETRY;
+		if (!unknown && attempt_again(&attempt, retry_after_ns, bound, &why))
 			continue;
 		error_move(err, &why);
 		return error_prefix(err, "%s", query->action);

@@ -23,8 +23,8 @@ struct place *ec2_place(struct ec2 *ec2);
 enum ec2_class { EC2_CREATE, EC2_CHANGE, EC2_READ, EC2_CLASSES };
 
 /*
- * *reply is the answer: xmlFreeDoc. Throttled calls are repeated until the bound, passing faults a few times: so only
- * what may be done twice goes here (RunInstances carries a ClientToken). Credentials that are refused are renewed
+ * *reply is the answer: xmlFreeDoc. Throttled calls are repeated until the bound, passing faults a few times, unless the
+ * query says `once` (RunInstances may be repeated: it carries a ClientToken). Credentials that are refused are renewed
  * once, and a clock that is off is put right once. Errors: "RunInstances: <code>: <text> (HTTP n, request id)".
  */
 int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, xmlDoc **reply,

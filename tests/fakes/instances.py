@@ -117,20 +117,30 @@ class Netns:
         path = self.state / instance.token / "console.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def log(self) -> str:
+        """What the netns driver said."""
+        return self._log.read_text(errors="replace")
+
+    def sweep(self) -> None:
+        """Deletes all, also what a run left that was killed."""
+        for token in self.tokens():
+            self._ask("delete", id=f"netns-{token}")
+        with self._lock:
+            self.existing.clear()
+
     def close(self) -> None:
-        """Deletes what is left; then nothing is there that was not before."""
+        """Deletes what is left; then nothing is there that was not before. A second time does nothing."""
+        if self._tool.poll() is not None and self._tool.stdin.closed:
+            return
         try:
-            for token in self.tokens():
-                self._ask("delete", id=f"netns-{token}")
+            self.sweep()
         finally:
-            with self._lock:
-                self.existing.clear()
             self._tool.stdin.close()
             self._tool.wait(20)
             self._tool.stdout.close()
             if not self._had_bridge and self._bridge_exists():
                 self.worker.ip("link", "delete", self.bridge, check=False)
-        said = self._log.read_text(errors="replace")
+        said = self.log()
         if "Sanitizer" in said or "runtime error:" in said:
             raise AssertionError(f"{self._log}:\n{said[-4000:]}")
         if self._own_state:
@@ -172,7 +182,7 @@ class Netns:
             except BrokenPipeError:
                 line = b""
         if not line:
-            raise RuntimeError(f"provider-tool ended: {self._log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"provider-tool ended: {self.log()[-2000:]}")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(f"netns {verb}: {answer['error']}: {answer['message']}")

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "podnetwork/link.h"
+#include "podnetwork/podnetwork.h"
 #include "podnetwork/route.h"
+#include "podnetwork/watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -27,6 +29,10 @@ static void read_message(const struct nlmsghdr *message)
 		abort();
 	neighbor_parse(message, &neighbor);
 	rule_parse(message, &rule);
+	char sandbox[PODNETWORK_SANDBOX_SIZE];
+	watch_read_rules(message);
+	if (watch_read_link(message, sandbox) && (!*sandbox || strlen(sandbox) >= sizeof(sandbox)))
+		abort();
 	netlink_read_text(message, text);
 	if (strlen(text) >= sizeof(text))
 		abort();

@@ -3,13 +3,14 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import subprocess
 import threading
 
 import pytest
 
-from peerpod import services, ttrpc
+from peerpod import cni, services, ttrpc
 from peerpod.shim import SIGTERM, wait_until
 
 IMAGE = "docker.io/library/busybox:1.36"
@@ -67,6 +68,62 @@ def test_the_pod_sees_its_own_address_and_none_of_the_worker(world):
     assert box.exec("cat", "/etc/resolv.conf")[1] == b""
     assert box.exec("hostname")[1] == b"web\n"
     shim.stop_pod()
+    world.nothing_left()
+
+
+def tunnel_mtu(pod) -> int:
+    """Of the tunnel's device in a pod's network namespace on the worker."""
+    return json.loads(pod.ip("-j", "link", "show", "dev", "vxlan1"))[0]["mtu"]
+
+
+@pytest.mark.parametrize("underlay, expected", [(1400, 1350), (9000, 1450)])
+def test_the_smaller_underlay_of_the_two_ends_fits_the_tunnel_at_both(make_world, underlay, expected):
+    world = make_world(environment={"NETNS_MTU": str(underlay)}).start()
+    shim = world.pod()
+    assert tunnel_mtu(shim.pod_netns) == expected
+    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
+    box.start()
+    assert box.exec("cat", "/sys/class/net/eth0/mtu")[1] == f"{expected}\n".encode()
+    shim.stop_pod()
+    world.nothing_left()
+
+
+def serve_page(world, shim) -> None:
+    web = shim.create_container("web", IMAGE, ["/bin/sh", "-c", "mkdir -p /srv; echo page >/srv/index.html; exec httpd -f -p 8080 -h /srv"])
+    web.start()
+    wait_until(lambda: page_of(world, shim) == b"page\n", 20, "the web server answers from the cluster")
+
+
+def page_of(world, shim) -> bytes:
+    try:
+        return world.network.get(shim.pod_netns.address, 8080, timeout=1)
+    except OSError:
+        return b""
+
+
+def test_a_tunnel_device_that_somebody_deletes_is_made_again(world):
+    shim = world.pod()
+    serve_page(world, shim)
+    before = json.loads(shim.pod_netns.ip("-j", "-d", "link", "show", "dev", "vxlan1"))[0]["linkinfo"]["info_data"]["id"]
+    shim.pod_netns.ip("link", "delete", "vxlan1")
+    wait_until(lambda: page_of(world, shim) == b"page\n", 20, "the pod can be reached again")
+    assert json.loads(shim.pod_netns.ip("-j", "-d", "link", "show", "dev", "vxlan1"))[0]["linkinfo"]["info_data"]["id"] == before
+    wait_until(lambda: "somebody removed the tunnel's device" in world.stack.log(), 5, "a word about it in the log")
+    shim.stop_pod()
+    world.nothing_left()
+
+
+def test_rules_that_somebody_flushes_come_back(world):
+    shims = [world.pod(name) for name in ("one", "two")]
+
+    def rules() -> str:
+        return cni.run(*world.worker.command("nft", "list", "ruleset"))
+
+    assert all(shim.id in rules() for shim in shims)
+    cni.run(*world.worker.command("nft", "flush", "ruleset"))
+    wait_until(lambda: all(shim.id in rules() for shim in shims), 20, "the rules are there again")
+    for shim in shims:
+        shim.stop_pod()
     world.nothing_left()
 
 

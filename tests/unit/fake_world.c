@@ -376,10 +376,12 @@ static int proxy_ready(void *proxy, const struct bound *bound, struct error *err
 }
 
 static int proxy_open(void *proxy, const struct record *record, uint64_t timeout_ns,
-	const struct bound *bound, struct error *err)
+	const struct bound *bound, uint32_t *underlay_mtu, struct error *err)
 {
 	(void)proxy;
 	(void)timeout_ns;
+	if (underlay_mtu)
+		*underlay_mtu = fake_faults.vm_underlay_mtu;
 	if (enter(fake_faults.open, "refused: nobody listens", err) < 0)
 		return -1;
 	ensure(SERVED, record->sandbox);

@@ -16,6 +16,7 @@ struct fake_faults {
 	bool create_blocks;       /* until cancelled */
 	enum error_kind addresses, open, delete, setup, inspect;
 	unsigned delete_failures; /* how often; 0: always */
+	uint32_t vm_underlay_mtu; /* that agent-proxy tells of; 0: not known */
 	bool open_blocks;         /* until cancelled */
 	unsigned random_percent;  /* of calls that fail with ERROR_INTERNAL */
 };

@@ -37,6 +37,7 @@
 struct values {
 	char *state_dir, *bridge, *subnet, *bin_dir, *bundles, *agent, *forwarder_options, *fail;
 	uint64_t create_delay_ns, address_delay_ns;
+	int64_t mtu;
 };
 
 #define AT(member) offsetof(struct values, member)
@@ -60,6 +61,8 @@ static const struct option options[] = {
 		AT(agent), OPTION_STRING},
 	{"netns-forwarder-options", "NETNS_FORWARDER_OPTIONS", NULL,
 		"more options for agent-protocol-forwarder", AT(forwarder_options), OPTION_STRING},
+	{"netns-mtu", "NETNS_MTU", "0", "MTU of the instances' interfaces; 0: 1500", AT(mtu),
+		OPTION_INT, .min = 0, .max = 65535},
 	{"netns-create-delay", "NETNS_CREATE_DELAY", "0", "makes creation take this much longer",
 		AT(create_delay_ns), OPTION_DURATION},
 	{"netns-address-delay", "NETNS_ADDRESS_DELAY", "0", "makes addresses known this much later",
@@ -277,14 +280,17 @@ static char **command_line(const struct provider *p, const char *token, const st
 	state_path(p->values->state_dir, token, NULL, folder, sizeof(folder));
 	snprintf(program, sizeof(program), "%s/netns-instance", p->bin_dir);
 	cleanup(free_ptr) char *first = cidr_of(p, record, 0), *second = cidr_of(p, record, 1);
+	char mtu[24];
 	if (!first || !second || !p->bundles)
 		return NULL;
+	snprintf(mtu, sizeof(mtu), "%lld", (long long)p->values->mtu);
 	const struct {
 		const char *flag, *value;
 	} flags[] = {{"-dir", folder}, {"-token", token}, {"-hostname", record->name},
 		{"-bridge", p->values->bridge}, {"-address", first}, {"-second-address", second},
 		{"-gateway", p->gateway}, {"-bin-dir", p->bin_dir}, {"-bundles", p->bundles},
-		{"-agent", p->values->agent}, {"-forwarder-options", p->values->forwarder_options}};
+		{"-mtu", mtu}, {"-agent", p->values->agent},
+		{"-forwarder-options", p->values->forwarder_options}};
 	cleanup(strings_free) char **argv = calloc(2 * array_size(flags) + 2, sizeof(char *));
 	if (!argv || !(argv[0] = strdup(program)))
 		return NULL;

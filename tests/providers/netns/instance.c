@@ -33,6 +33,7 @@
 struct values {
 	char *dir, *token, *hostname, *bridge, *address, *second_address, *gateway;
 	char *bin_dir, *bundles, *agent, *forwarder_options;
+	int64_t mtu;
 };
 
 #define AT(member) offsetof(struct values, member)
@@ -46,6 +47,8 @@ static const struct option options[] = {
 		.required = true},
 	{"second-address", NULL, NULL, "address of eth1 (CIDR)", AT(second_address), OPTION_STRING},
 	{"gateway", NULL, NULL, "default gateway", AT(gateway), OPTION_STRING, .required = true},
+	{"mtu", NULL, "0", "MTU of eth0 and eth1; 0: the kernel's 1500", AT(mtu), OPTION_INT,
+		.min = 0, .max = 65535},
 	{"bin-dir", NULL, NULL, "folder of podvm-init and what it starts", AT(bin_dir),
 		OPTION_STRING, .required = true},
 	{"bundles", NULL, NULL, "folder of root file systems", AT(bundles), OPTION_STRING},
@@ -126,10 +129,11 @@ static int child_run(const struct values *v, int go, struct error *err)
 		return error_set_errno(err, errno, "set the host name");
 	if (!wait_for_go(go))
 		return error_set(err, ERROR_CANCELED, "netns-instance has ended");
-	if (network_configure("lo", NULL, NULL, err) < 0 ||
-		network_configure("eth0", v->address, v->gateway, err) < 0)
+	if (network_configure("lo", NULL, NULL, 0, err) < 0 ||
+		network_configure("eth0", v->address, v->gateway, (unsigned)v->mtu, err) < 0)
 		return -1;
-	if (*v->second_address && network_configure("eth1", v->second_address, NULL, err) < 0)
+	if (*v->second_address &&
+		network_configure("eth1", v->second_address, NULL, (unsigned)v->mtu, err) < 0)
 		return -1;
 	/* From here on, words go to the console: the reporting pipe closes when podvm-init starts. */
 	int report = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);

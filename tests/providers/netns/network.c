@@ -53,7 +53,8 @@ static int link_index(struct nl_sock *sock, const char *name)
 	return index;
 }
 
-static int link_up(struct nl_sock *sock, int index, int master, const char *name, struct error *err)
+static int link_up(struct nl_sock *sock, int index, int master, unsigned mtu, const char *name,
+	struct error *err)
 {
 	cleanup(rtnl_link_put_ptr) struct rtnl_link *change = rtnl_link_alloc();
 	if (!change)
@@ -61,6 +62,8 @@ static int link_up(struct nl_sock *sock, int index, int master, const char *name
 	rtnl_link_set_ifindex(change, index);
 	if (master)
 		rtnl_link_set_master(change, master);
+	if (mtu)
+		rtnl_link_set_mtu(change, mtu);
 	rtnl_link_set_flags(change, IFF_UP);
 	int rc = rtnl_link_change(sock, change, change, 0);
 	return rc < 0 ? netlink_failed(err, rc, "set up", name) : 0;
@@ -94,7 +97,7 @@ int network_bridge(const char *bridge, const char *cidr, struct error *err)
 		return error_set(err, ERROR_RETRY, "bridge %s is gone again", bridge);
 	if (add_address(sock, index, cidr, err) < 0)
 		return error_prefix(err, "bridge %s", bridge);
-	return link_up(sock, index, 0, bridge, err);
+	return link_up(sock, index, 0, 0, bridge, err);
 }
 
 int network_attach(const char *bridge, const char *host_end, pid_t pid, const char *guest_end,
@@ -109,7 +112,7 @@ int network_attach(const char *bridge, const char *host_end, pid_t pid, const ch
 	int rc = rtnl_link_veth_add(sock, host_end, guest_end, pid);
 	if (rc < 0)
 		return netlink_failed(err, rc, "make link", host_end);
-	return link_up(sock, link_index(sock, host_end), master, host_end, err);
+	return link_up(sock, link_index(sock, host_end), master, 0, host_end, err);
 }
 
 int network_remove(const char *name, struct error *err)
@@ -155,7 +158,8 @@ static int add_default_route(struct nl_sock *sock, int index, const char *gatewa
 		       : 0;
 }
 
-int network_configure(const char *name, const char *cidr, const char *gateway, struct error *err)
+int network_configure(const char *name, const char *cidr, const char *gateway, unsigned mtu,
+	struct error *err)
 {
 	cleanup(nl_socket_free_ptr) struct nl_sock *sock = netlink_open(err);
 	if (!sock)
@@ -165,7 +169,7 @@ int network_configure(const char *name, const char *cidr, const char *gateway, s
 		return error_set(err, ERROR_INTERNAL, "link %s is missing", name);
 	if (cidr && add_address(sock, index, cidr, err) < 0)
 		return -1;
-	if (link_up(sock, index, 0, name, err) < 0)
+	if (link_up(sock, index, 0, mtu, name, err) < 0)
 		return -1;
 	return gateway ? add_default_route(sock, index, gateway, err) : 0;
 }

@@ -29,8 +29,9 @@ int network_remove(const char *name, struct error *err);
 
 /*
  * In the caller's network namespace: the link is up with this address (CIDR), and gateway, where there
- * is one, is the default route. Used for "lo" with cidr NULL.
+ * is one, is the default route. Used for "lo" with cidr NULL. mtu 0: as it is.
  */
-int network_configure(const char *name, const char *cidr, const char *gateway, struct error *err);
+int network_configure(const char *name, const char *cidr, const char *gateway, unsigned mtu,
+	struct error *err);
 
 #endif
