@@ -36,7 +36,7 @@ struct compute_call {
 	const char *body; /* JSON; NULL: none */
 	size_t body_len;
 	uint64_t answer_ns; /* how long one answer may take; 0: 30 s */
-	bool once;          /* passing faults are the caller's: a long poll is asked anew */
+	unsigned faults;    /* tries of a call that fails in passing; 0: 5 */
 };
 
 /*
@@ -51,10 +51,10 @@ int compute_get(struct compute *c, const char *what, const char *path, json_t **
 	const struct bound *bound, struct error *err);
 
 /*
- * Goes through all pages of a list: each page's object is given to `page`, which may keep nothing of it. path: without
- * maxResults and pageToken.
+ * Goes through all pages of a list, a GET: each page's object is given to `page`, which may keep nothing of it. The
+ * path is without maxResults and pageToken.
  */
-int compute_pages(struct compute *c, const char *what, enum compute_class class, const char *path,
+int compute_pages(struct compute *c, const struct compute_call *call,
 	int (*page)(void *with, const json_t *page, struct error *err), void *with,
 	const struct bound *bound, struct error *err);
 

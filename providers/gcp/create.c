@@ -28,7 +28,7 @@
 
 #define TRIES_MAX 24       /* of one offering: names and requestIds */
 #define UNDO_NS (25 * NS_PER_S)
-#define UNDO_LOOKS 4
+#define UNDO_LOOKS 3
 #define REPLAY_S 2         /* an operation that is older than the question is one of before */
 #define FAULTS_MAX 3       /* operations that end with a passing fault */
 
@@ -180,8 +180,10 @@ static enum step insert_once(struct making *m, unsigned count, const struct boun
 	m->in.name = m->name;
 	snprintf(m->zone, sizeof(m->zone), "%s", m->in.offering->zone);
 	if (insert_send(m, count, &op, &date, bound, &why) < 0) {
-		m->sent = why.kind == ERROR_RETRY || why.kind == ERROR_TIMEOUT ||
-			  why.kind == ERROR_CANCELED;
+		/* An answer that refuses is no doubt; one that never came is. */
+		m->sent = (why.kind == ERROR_RETRY || why.kind == ERROR_TIMEOUT ||
+				  why.kind == ERROR_CANCELED) &&
+			  (!why.status || why.status >= 500);
 		if (why.kind == ERROR_EXISTS)
 			return conflict(m, bound, err);
 		creation_kind(&why);

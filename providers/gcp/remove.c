@@ -51,7 +51,7 @@ static int delete_path(struct provider *p, const char *what, const char *project
 			.class = COMPUTE_CHANGE,
 			.method = "DELETE",
 			.path = buf_text(&url),
-			.once = true};
+			.faults = 1};
 		if (compute_call(p->compute, &call, &reply, NULL, bound, &why) == 0 &&
 			operation_read(reply, &op, &why) == 0) {
 			if (accepted)

@@ -72,9 +72,10 @@ static int search(struct tags *t, const char *what, const char *collection, cons
 	cleanup(buf_free) struct buf path = BUF_INIT;
 	buf_printf(&path, "v3/%s", collection);
 	query_add(&path, "parent", parent);
+	const struct compute_call call = {
+		.what = what, .class = COMPUTE_MANAGER, .path = buf_text(&path)};
 	int result = path.failed ? error_set(err, ERROR_CAPACITY, "out of memory")
-				 : compute_pages(t->compute, what, COMPUTE_MANAGER,
-					   buf_text(&path), search_page, &s, bound, err);
+				 : compute_pages(t->compute, &call, search_page, &s, bound, err);
 	*name = s.name;
 	return result;
 }

@@ -342,7 +342,9 @@ int token_fetch(void *with, struct secret *token, uint64_t *lives_ns, const stru
 		[CREDENTIALS_USER] = fetch_by_user,
 	};
 	struct token_source *s = with;
-	struct attempt attempt = {.who = "gcp"};
+	/* metadata_get tries again itself. */
+	struct attempt attempt = {.who = "gcp",
+		.faults_max = s->credentials->kind == CREDENTIALS_METADATA ? 1 : 0};
 	for (;;) {
 		cleanup_error why = ERROR_INIT;
 		if (fetchers[s->credentials->kind](s, token, lives_ns, bound, &why) == 0)
