@@ -22,8 +22,8 @@
 #include "providers/gcp/family.h"
 #include "providers/gcp/names.h"
 
-#define FIELDS                                                                                   \
-	"items(name,guestCpus,memoryMb,accelerators,architecture,maximumPersistentDisks,zone,"    \
+#define FIELDS                                                                                 \
+	"items(name,guestCpus,memoryMb,accelerators,architecture,maximumPersistentDisks,zone," \
 	"deprecated),nextPageToken"
 #define AGAIN_NS (10 * 60 * NS_PER_S) /* for a type that was not there */
 #define FAULTS_MAX 2
@@ -354,7 +354,7 @@ static int custom_fetch(struct catalogue *c, const char *project, const char *zo
 	buf_printf(&path, "projects/%s/zones/%s/machineTypes/%s", project, zone, type);
 	if (compute_get(c->compute, "machineTypes.get", buf_text(&path), &reply, bound, &why) < 0)
 		return why.kind == ERROR_GONE || why.kind == ERROR_INVALID ? 0
-									    : error_move(err, &why);
+									   : error_move(err, &why);
 	struct type_entry *e = calloc(1, sizeof(*e));
 	if (!e)
 		return error_set(err, ERROR_CAPACITY, "out of memory");

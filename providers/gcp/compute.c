@@ -65,10 +65,10 @@ static char *base_of(const char *set, const char *host, const char *universe, co
 static bool throttles_make(struct compute *c, const struct gcp_options *o)
 {
 	for (size_t i = 0; i < COMPUTE_CLASSES; i++) {
-		double rate = limits[i].per_second > 0 ? limits[i].per_second
-						       : (double)o->create_rate;
-		unsigned burst = limits[i].burst ? limits[i].burst
-						 : (unsigned)(BURST_S * o->create_rate);
+		double rate =
+			limits[i].per_second > 0 ? limits[i].per_second : (double)o->create_rate;
+		unsigned burst =
+			limits[i].burst ? limits[i].burst : (unsigned)(BURST_S * o->create_rate);
 		c->throttles[i] = throttle_new(limits[i].what, rate, burst);
 		if (!c->throttles[i])
 			return false;

@@ -20,7 +20,13 @@ struct compute;
 struct metadata;
 
 /* Each has a bucket of its own, shared by all pods. */
-enum compute_class { COMPUTE_CREATE, COMPUTE_CHANGE, COMPUTE_READ, COMPUTE_MANAGER, COMPUTE_CLASSES };
+enum compute_class {
+	COMPUTE_CREATE,
+	COMPUTE_CHANGE,
+	COMPUTE_READ,
+	COMPUTE_MANAGER,
+	COMPUTE_CLASSES
+};
 
 struct compute *compute_new(const struct gcp_options *options,
 	const struct gcp_credentials *credentials, struct error *err);

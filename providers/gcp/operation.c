@@ -136,7 +136,8 @@ static int ask(void *with, struct batch *batch, char *const *keys, const struct 
 		for (size_t k = i; keys[k]; k++) {
 			if (!key_split(keys[k], other_project, sizeof(other_project), other_zone,
 				    &name) ||
-				strcmp(project, other_project) != 0 || strcmp(zone, other_zone) != 0)
+				strcmp(project, other_project) != 0 ||
+				strcmp(zone, other_zone) != 0)
 				continue;
 			asked[k] = true;
 			buf_printf(&filter, "%s(name=\"%s\")", filter.len ? " OR " : "", name);

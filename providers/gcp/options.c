@@ -111,8 +111,9 @@ const struct option gcp_option_table[GCP_OPTION_COUNT] = {
 		AT(max_run_ns), OPTION_DURATION},
 	{"create-rate", "GCP_CREATE_RATE", "5", "creations a second that this node asks for",
 		AT(create_rate), OPTION_INT, .min = 1, .max = 100},
-	{"prices", "GCP_PRICES", "", "file with prices instead of the one that comes with the driver",
-		AT(prices), OPTION_STRING},
+	{"prices", "GCP_PRICES", "",
+		"file with prices instead of the one that comes with the driver", AT(prices),
+		OPTION_STRING},
 	{"catalogue-folder", "GCP_CATALOGUE_FOLDER", CATALOGUE_FOLDER,
 		"where machine types are remembered for when Google cannot be asked; empty: nowhere",
 		AT(catalogue_folder), OPTION_STRING},
@@ -245,15 +246,17 @@ static int zones_check(const struct gcp_options *o, struct error *err)
 static int types_check(const struct gcp_options *o, struct error *err)
 {
 	enum instance_tee tee = gcp_options_tee(o);
-	cleanup_list types = list_split(*o->machine_types ? o->machine_types : o->machine_type);
+	const char *variable = *o->machine_types ? "GCP_INSTANCE_TYPES" : "GCP_MACHINE_TYPE";
+	const char *text = *o->machine_types ? o->machine_types : o->machine_type;
+	cleanup_list types = list_split(text);
 	bool any = false;
 	if (!types)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (char **t = types; *t; t++) {
 		if (!name_is_plain(*t))
 			return error_set(err, ERROR_INVALID,
-				"GCP_INSTANCE_TYPES: \"%s\" is no machine type: they look like n2d-standard-2",
-				*t);
+				"%s: \"%s\" is no machine type: they look like n2d-standard-2",
+				variable, *t);
 		any |= tee == TEE_NONE || family_can(*t, tee);
 	}
 	if (!name_is_plain(o->machine_type))
@@ -265,9 +268,7 @@ static int types_check(const struct gcp_options *o, struct error *err)
 		return 0;
 	return error_set(err, ERROR_INVALID,
 		"%s: %s cannot be a confidential VM of type %s: use %s, or set DISABLECVM=true",
-		*o->machine_types ? "GCP_INSTANCE_TYPES" : "GCP_MACHINE_TYPE",
-		*o->machine_types ? o->machine_types : o->machine_type, o->confidential_type,
-		family_advice(tee));
+		variable, text, o->confidential_type, family_advice(tee));
 }
 
 int gcp_options_check(const struct gcp_options *o, struct error *err)
