@@ -191,7 +191,7 @@ static int labels_check(const char *text, struct error *err)
 
 static int tags_check(const char *text, struct error *err)
 {
-	size_t ids = 0, count = 0;
+	size_t count = 0;
 	for (;;) {
 		cleanup(free_ptr) char *key = NULL, *value = NULL;
 		int more = pairs_next("TAGS", &text, &key, &value, err);
@@ -209,7 +209,6 @@ static int tags_check(const char *text, struct error *err)
 				"TAGS: \"%s=%s\": names and ids cannot be mixed: key=value or "
 				"tagKeys/1=tagValues/2",
 				key, value);
-		ids += key_id;
 		if (++count > 50)
 			return error_set(err, ERROR_INVALID, "TAGS: more than 50 tags");
 	}

@@ -11,12 +11,18 @@
 static void fuzz_paths(const char *text)
 {
 	cleanup(free_ptr) char *image = image_path("p", text, NULL);
-	cleanup(free_ptr) char *subnetwork = subnetwork_path("p", "us-central1-a", text);
-	cleanup(free_ptr) char *network = network_path(text);
-	cleanup(free_ptr) char *disk = disk_path("p", "us-central1-a", text);
+	char *others[] = {subnetwork_path("p", "us-central1-a", text), network_path(text),
+		disk_path("p", "us-central1-a", text)};
 	char part[16];
 	if (image && (!path_is_plain(image) || strncmp(image, "projects/", 9) != 0))
 		abort();
+	for (size_t i = 0; i < array_size(others); i++) {
+		/* What went in plain comes out plain. */
+		if (others[i] && path_is_plain(text) && strlen(text) < 400 &&
+			!path_is_plain(others[i]))
+			abort();
+		free(others[i]);
+	}
 	path_part(text, "zones", part, sizeof(part));
 	zone_check("fuzz", text, NULL);
 }
