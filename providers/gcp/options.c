@@ -272,8 +272,10 @@ static int types_check(const struct gcp_options *o, struct error *err)
 
 int gcp_options_check(const struct gcp_options *o, struct error *err)
 {
-	cleanup(free_ptr) char *image = NULL;
+	cleanup(free_ptr) char *image = image_path("p", o->image, err);
 	cleanup_list tags = list_split(o->network_tags);
+	if (!image)
+		return error_prefix(err, "PODVM_IMAGE_NAME");
 	if (!o->disable_cvm && !*o->confidential_type)
 		return error_set(err, ERROR_INVALID,
 			"GCP_CONFIDENTIAL_TYPE is not set: TDX, SEV or SEV_SNP, or set DISABLECVM=true for ordinary VMs");
@@ -283,8 +285,6 @@ int gcp_options_check(const struct gcp_options *o, struct error *err)
 			o->project);
 	if (zones_check(o, err) < 0 || types_check(o, err) < 0)
 		return -1;
-	if (!(image = image_path("p", o->image, err)))
-		return error_prefix(err, "PODVM_IMAGE_NAME");
 	const struct {
 		const char *variable, *value;
 	} paths[] = {

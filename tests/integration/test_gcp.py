@@ -608,10 +608,10 @@ def test_no_room_anywhere_says_so(rig):
 
 @pytest.mark.parametrize("reply", [(403, "rateLimitExceeded"), (429, "rateLimitExceeded"), (403, "userRateLimitExceeded")])
 def test_throttled_calls_wait_as_told_and_succeed(rig, reply):
-    rig.cloud.script("instances.insert", refusal(*reply, headers={"Retry-After": "1"}), times=2)
+    rig.cloud.script("instances.insert", refusal(*reply, headers={"Retry-After": "1"}))
     create(rig)
-    first, second, third = inserts(rig)
-    assert third.time - second.time >= 1 and second.time - first.time >= 1 and len(set(request_ids(rig))) == 1
+    first, second = inserts(rig)
+    assert second.time - first.time >= 1 and len(set(request_ids(rig))) == 1
 
 
 @pytest.mark.parametrize("status, reason", [(500, "internalError"), (502, "backendError"), (503, "backendError"), (504, "deadline")])
