@@ -161,7 +161,8 @@ int orphans_delete(struct adaptor *adaptor, const struct record *record, const s
 		adaptor->settings->node_name, &instances, &count, bound, err);
 	for (size_t i = 0; result == 0 && i < count; i++) {
 		const struct instance *one = &instances[i];
-		if (!is_ours(adaptor, one) || !is_of(one, record))
+		if (!orphan_is_ours(one, adaptor->cluster, adaptor->settings->node_name) ||
+			!is_of(one, record))
 			continue;
 		log_warn("%s is left of an unfinished creation: deleting it", one->id);
 		cleanup_error why = ERROR_INIT;
