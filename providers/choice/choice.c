@@ -344,8 +344,8 @@ static struct line line_at(const struct choice *choice, size_t at)
 /* Where the lines that are shown end, and how many are not. */
 static size_t shown_end(const struct choice *choice, size_t most, size_t *more)
 {
-	size_t at = choice->fits, end = choice->fits, lines = 0;
-	for (; at < choice->count; at += choice_share(choice, at)) {
+	size_t end = choice->fits, lines = 0;
+	for (size_t at = end; at < choice->count; at += choice_share(choice, at)) {
 		lines++;
 		if (!most || lines <= most)
 			end = at + choice_share(choice, at);
