@@ -195,7 +195,8 @@ static int begin(struct service_process *process, struct error *err)
 	if (!process->proxy || adaptor_init(&process->adaptor, settings, &process->world, err) < 0)
 		return -1;
 	process->adaptor_ready = true;
-	if (open_provider(process, err) < 0 || make_folder_of(settings->socket, err) < 0 ||
+	if (podnetwork_worker_check(err) < 0 || open_provider(process, err) < 0 ||
+		make_folder_of(settings->socket, err) < 0 ||
 		make_folder_of(settings->agent_proxy_socket, err) < 0)
 		return -1;
 	/* Taken before the past is dealt with: who cannot serve must not take anything down. */

@@ -231,12 +231,31 @@ static int answer_many(const struct invocation *in, const struct shelf *shelf, s
 	return 0;
 }
 
+/* A wish in options beside wishes in a file would be lost. */
+static int check_requests(struct invocation *in, struct error *err)
+{
+	const struct values *v = &in->values;
+	const struct {
+		const char *option, *text;
+	} wishes[] = {{"--vcpu", v->vcpus}, {"--memory", v->memory}, {"--gpu", v->gpus},
+		{"--tee", v->tee}, {"--types", v->types}, {"--zones", v->zones},
+		{"--spot", v->spot ? "true" : ""}, {"--all", v->all ? "true" : ""}};
+	for (size_t i = 0; *v->requests && i < array_size(wishes); i++) {
+		if (*wishes[i].text)
+			return usage_error(in,
+				"%s goes without --requests, whose lines say what is wished",
+				wishes[i].option);
+	}
+	return 0;
+}
+
 static int choose(struct invocation *in, struct error *err)
 {
 	cleanup(shelf_close) struct shelf shelf = {0};
 	/* What is wrong with the wish is said before anybody is asked. */
 	cleanup(request_free) struct request request = {0};
-	if (request_of(in, &request, err) < 0 || shelf_open(in, &shelf, err) < 0)
+	if (check_requests(in, err) < 0 || request_of(in, &request, err) < 0 ||
+		shelf_open(in, &shelf, err) < 0)
 		return -1;
 	return *in->values.requests ? answer_many(in, &shelf, err) : answer_one(in, &shelf, err);
 }

@@ -151,6 +151,7 @@ static int run(const struct verb *verb, const struct arguments *arguments, struc
 	}
 	if (wants_help) {
 		help_verb(verb, stdout);
+		options_free(&set, 1);
 		return 0;
 	}
 	int result = check_words(verb, arguments, err);

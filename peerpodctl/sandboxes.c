@@ -101,11 +101,18 @@ static int print_all(const struct journal_look *look, struct error *err)
 	return 0;
 }
 
+static int say_what_to_do(struct error *err)
+{
+	return error_append(err, err->kind == ERROR_DENIED
+					 ? ": the records are for root alone"
+					 : " (--state-dir names the adaptor's state folder)");
+}
+
 static int sandboxes_list(struct invocation *in, struct error *err)
 {
 	cleanup(journal_look_free) struct journal_look look = {0};
 	if (journal_look(in->values.state_dir, &look, err) < 0)
-		return error_append(err, " (--state-dir names the adaptor's state folder)");
+		return say_what_to_do(err);
 	return in->values.json ? print_all_json(&look, err) : print_all(&look, err);
 }
 
@@ -184,7 +191,7 @@ static int sandboxes_show(struct invocation *in, struct error *err)
 	cleanup(journal_look_free) struct journal_look look = {0};
 	const struct record *record = NULL;
 	if (journal_look(in->values.state_dir, &look, err) < 0)
-		return error_append(err, " (--state-dir names the adaptor's state folder)");
+		return say_what_to_do(err);
 	if (pick(&look, in->words[0], &record, err) < 0)
 		return -1;
 	if (in->values.json)

@@ -115,7 +115,7 @@ static int fill_offline(struct invocation *in, struct shelf *shelf, struct error
 	if (*shelf->region && catalogue_load(values->catalogue_folder, values->provider,
 				      shelf->region, &shelf->saved, &why) < 0) {
 		if (why.kind != ERROR_GONE && why.kind != ERROR_DENIED)
-			return error_move(err, &why);
+			log_warn("%s: going by the file of prices alone", error_message(&why));
 		error_clear(&why);
 	}
 	if (prices_catalogue(shelf->prices, shelf->region, &priced, &count, &why) < 0 &&

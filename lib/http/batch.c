@@ -120,10 +120,11 @@ static void lead(struct batch *b, const struct question *own, const struct bound
 		b->last_ns && due > now ? bound_sleep(bound, due - now, b->kind->what, &why) : 0;
 	if (result == 0 && !keys)
 		result = error_set(&why, ERROR_CAPACITY, "%s: out of memory", b->kind->what);
-	if (result == 0)
+	if (result == 0 && keys) {
 		gather(b, keys);
-	if (result == 0 && keys[0])
-		b->kind->ask(b->with, b, keys, bound, &why);
+		if (keys[0])
+			b->kind->ask(b->with, b, keys, bound, &why);
+	}
 	pthread_mutex_lock(&b->lock);
 	settle(b, own, &why);
 	b->led = false;

@@ -249,6 +249,20 @@ def test_an_operators_own_prices(tmp_path):
     assert f'{path}: regions: mars-1: m6a.large: "on_demand" must be a number' in message
 
 
+def test_a_saved_catalogue_is_used_and_a_bad_one_is_said(tmp_path):
+    path = tmp_path / "aws-us-east-2.json"
+    one = {"type": "m9x.large", "family": "m9x", "vcpus": 2, "memory_mib": 8192, "gpus": 0, "tees": ["tdx"], "max_nics": 3, "max_volumes": 27}
+    path.write_text(json.dumps({"version": 1, "provider": "aws", "region": "us-east-2", "saved_at": 1790000000, "types": [one]}))
+    where = ["--provider=aws", "--offline", "--region=us-east-2", f"--catalogue-folder={tmp_path}", "--json"]
+    answer = json.loads(choose(*where, "--tee=tdx"))
+    assert (answer["fits"], answer["ranking"][0]["type"], answer["ranking"][0]["price"]) == (1, "m9x.large", None)
+    assert answer["catalogue_of"] == "2026-09-21T14:13:20Z"
+    path.write_text("{")
+    assert "tdx" not in json.dumps(json.loads(choose(*where, "--vcpu=2"))["ranking"])
+    done = subprocess.run([paths.program("peerpodctl"), "choose", *where], capture_output=True, text=True, env={"PATH": os.environ["PATH"]})
+    assert "going by the file of prices alone" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments, status, message",
     [
@@ -260,6 +274,7 @@ def test_an_operators_own_prices(tmp_path):
         (["--provider=aws", "--offline", "--vcpu=-2"], 2, 'option --vcpu: "-2" is no whole number'),
         (["--provider=aws", "--region=us-east-1"], 2, "--region goes with --offline"),
         (["--provider=libvirt"], 1, "driver libvirt has no instance types to choose from"),
+        (["--provider=aws", "--offline", "--requests=-", "--vcpu=2"], 2, "--vcpu goes without --requests"),
         (["--provider=nimbus"], 2, 'there is no provider "nimbus"'),
         (["--provider=aws", "--offline", "--region=us-east-1", "--requests=/nonexistent/file"], 1, "open /nonexistent/file"),
     ],

@@ -170,6 +170,20 @@ def test_gc_keeps_what_a_shim_is_connected_to_and_what_it_cannot_judge(world, no
     world.nothing_left()
 
 
+def test_gc_takes_a_record_that_the_adaptor_moved_aside_for_none(world, node):
+    sandbox = secrets.token_hex(32)
+    aside = world.stack.state_dir / "sandboxes" / f"{sandbox}.json.damaged"
+    aside.write_text("{")
+    orphan = node.orphan(sandbox=sandbox)
+    (row,) = table(node.ctl("sandboxes", "list").out)
+    assert (row["SANDBOX"], row["STATE"]) == (sandbox[:12], "damaged")
+    assert node.json("instances", "list")[0]["record"] == "damaged"
+    (row,) = node.json("instances", "gc", "--grace=0")
+    assert (row["id"], row["fate"]) == (orphan, "deleted")
+    assert not aside.exists()
+    world.nothing_left()
+
+
 def test_delete_takes_what_is_named_and_not_what_serves_a_pod(world, node):
     pod = world.pod("web")
     (served,) = [i["id"] for i in node.json("instances", "list")]

@@ -63,16 +63,14 @@ static json_t *instance_json(const struct instance *i)
 	return o;
 }
 
-/* A line of one thread is not broken by another's. */
-static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
-
+/* A line of its own, whatever the other workers print meanwhile. */
 static void print(json_t *value)
 {
-	pthread_mutex_lock(&output);
+	flockfile(stdout);
 	json_dumpf(value, stdout, JSON_COMPACT | JSON_SORT_KEYS);
 	putchar('\n');
 	fflush(stdout);
-	pthread_mutex_unlock(&output);
+	funlockfile(stdout);
 	json_decref(value);
 }
 
