@@ -10,6 +10,7 @@ in capitals, as the real one's do at times.
 """
 
 import base64
+import functools
 import json
 import re
 import secrets
@@ -204,6 +205,12 @@ def _unb64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
+@functools.cache
+def issuer_key():
+    """The cluster's, which signs the tokens of service accounts."""
+    return rsa.generate_private_key(65537, 2048)
+
+
 class Bucket:
     """rate a second, burst at once; take() says how long to wait, 0: it is taken."""
 
@@ -260,7 +267,7 @@ class Azure(Fake):
         self.token_life = 3599
         self.imds_identities = {"": True}
         self.console_text = b""
-        self.key = rsa.generate_private_key(65537, 2048)
+        self.key = issuer_key()
         self.subnets = {SUBNET.lower(), SECOND_SUBNET.lower()}
         super().__init__(instances)
 
