@@ -62,7 +62,8 @@ int driver_find(struct provider *p, const char *token, struct instance *instance
 		if (watch_parts_of_token(p->watch, (enum part)part, token, &list, bound, err) < 0)
 			return -1;
 		if (json_array_size(list))
-			return give_leftover(p, (enum part)part, json_array_get(list, 0), instance, err);
+			return give_leftover(p, (enum part)part, json_array_get(list, 0), instance,
+				err);
 	}
 	return error_set(err, ERROR_GONE, "there is no VM with the tag " TAG_TOKEN " %s", token);
 }

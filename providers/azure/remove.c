@@ -65,8 +65,7 @@ static int send_delete(struct provider *p, const struct arm_id *id, char *operat
 		cleanup_error why = ERROR_INIT;
 		if (delete_path(p, what, path, operation, size, bound, &why) == 0)
 			return 0;
-		if (why.kind != ERROR_RETRY ||
-			bound_sleep(bound, poll_pause_ns(n), what, NULL) < 0)
+		if (why.kind != ERROR_RETRY || bound_sleep(bound, poll_pause_ns(n), what, NULL) < 0)
 			return error_move(err, &why);
 	}
 }
@@ -175,19 +174,21 @@ static int delete_parts(struct provider *p, enum part part, const struct arm_id 
 		if (!is_ours(part, one, id->name))
 			continue;
 		size_t len = strlen(left->names);
-		snprintf(left->names + len, sizeof(left->names) - len, "%s%s %.90s", len ? ", " : "",
-			part_name(part), resource_name(one));
+		snprintf(left->names + len, sizeof(left->names) - len, "%s%s %.90s",
+			len ? ", " : "", part_name(part), resource_name(one));
 		left->count++;
 		if (is_held(part, one))
 			continue;
 		snprintf(path, sizeof(path), "%.512s?api-version=%s", resource_id(one),
 			part_version(part));
-		snprintf(what, sizeof(what), "delete %s %.100s", part_name(part), resource_name(one));
+		snprintf(what, sizeof(what), "delete %s %.100s", part_name(part),
+			resource_name(one));
 		log_info("azure: %s, which was left of VM %s", what, id->name);
 		if (delete_path(p, what, path, operation, sizeof(operation), bound, &why) == 0)
 			continue;
 		/* Held by something that goes, too: the next round. Not allowed: never. */
-		if (why.kind == ERROR_DENIED || why.kind == ERROR_TIMEOUT || why.kind == ERROR_CANCELED)
+		if (why.kind == ERROR_DENIED || why.kind == ERROR_TIMEOUT ||
+			why.kind == ERROR_CANCELED)
 			return error_move(err, &why);
 		error_clear(&left->why);
 		error_move(&left->why, &why);
@@ -208,9 +209,10 @@ static int remove_leftovers(struct provider *p, const struct arm_id *id, const s
 			return 0;
 		if (bound_sleep(bound, poll_pause_ns(n), "delete what is left", err) < 0) {
 			if (left.why.kind != ERROR_NONE)
-				return error_append(err, ": of VM %s there is still %s (%s)", id->name,
-					left.names, error_message(&left.why));
-			return error_append(err, ": of VM %s there is still %s", id->name, left.names);
+				return error_append(err, ": of VM %s there is still %s (%s)",
+					id->name, left.names, error_message(&left.why));
+			return error_append(err, ": of VM %s there is still %s", id->name,
+				left.names);
 		}
 	}
 }

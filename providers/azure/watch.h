@@ -35,7 +35,8 @@ int watch_parts_of_token(struct watch *w, enum part part, const char *token, jso
 	const struct bound *bound, struct error *err);
 
 /* The path of the list of all of a kind in a group. */
-void part_path(enum part part, const char *subscription, const char *group, char *path, size_t size);
+void part_path(enum part part, const char *subscription, const char *group, char *path,
+	size_t size);
 void vms_path(const char *subscription, const char *group, char *path, size_t size);
 
 /* Was this part made for the VM of this name? */

@@ -32,7 +32,7 @@ static void fuzz_headers(const uint8_t *data, size_t size)
 	if (arm_retry_after_ns(&response) > UINT64_C(1000001) * NS_PER_S)
 		abort();
 	for (int class = 0; class < ARM_CLASSES; class ++) {
-		if (arm_remaining_hold_ns(&response, (enum arm_class)class) > 5 * NS_PER_S)
+		if (arm_remaining_hold_ns(&response, (enum arm_class) class) > 5 * NS_PER_S)
 			abort();
 	}
 }
@@ -78,7 +78,8 @@ static void fuzz_catalogue(const json_t *list)
 		struct size s;
 		struct image_facts facts;
 		if (size_read(one, "eastus", &s, NULL) == 1 &&
-			(!*s.name || s.facts.vcpus < 0 || s.facts.memory_mib < 0 || *s.zones[ZONES_MAX - 1]))
+			(!*s.name || s.facts.vcpus < 0 || s.facts.memory_mib < 0 ||
+				*s.zones[ZONES_MAX - 1]))
 			abort();
 		size_clear(&s);
 		image_facts_read(one, &facts);

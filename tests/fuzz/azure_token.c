@@ -36,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t lives_ns = 0;
 	switch (data[0] % 5) {
 	case 0:
-		if (token_read("fuzz", data + 1, size - 1, 1773569420, &token, &lives_ns, NULL) == 0 &&
+		if (token_read("fuzz", data + 1, size - 1, 1773569420, &token, &lives_ns, NULL) ==
+				0 &&
 			(secret_is_empty(&token) || lives_ns > UINT64_C(604800) * NS_PER_S))
 			abort();
 		break;

@@ -72,8 +72,8 @@ static const struct {
 	{"OverconstrainedZonalAllocationRequest", "", 0, ERROR_CAPACITY, NULL},
 	{"SkuNotAvailable", "", 409, ERROR_CAPACITY, NULL},
 
-	{"OperationNotAllowed", "exceeding approved standardDCASv5Family Cores quota. Additional", 409,
-		ERROR_QUOTA, "higher quota"},
+	{"OperationNotAllowed", "exceeding approved standardDCASv5Family Cores quota. Additional",
+		409, ERROR_QUOTA, "higher quota"},
 	{"OperationNotAllowed", "results in exceeding approved Total Regional Cores quota", 409,
 		ERROR_QUOTA, "higher quota"},
 	{"OperationNotAllowed", "exceeding approved LowPriorityCores quota", 409, ERROR_QUOTA,
@@ -132,7 +132,8 @@ static void test_every_code_has_its_kind_and_message(void **state)
 			codes[i].kind);
 		snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}",
 			codes[i].code, codes[i].message);
-		assert_int_equal(failure_read(codes[i].status, body, strlen(body), "r-1", &err), -1);
+		assert_int_equal(failure_read(codes[i].status, body, strlen(body), "r-1", &err),
+			-1);
 		assert_int_equal(err.kind, codes[i].kind);
 		assert_int_equal(err.status, codes[i].status);
 		if (*codes[i].code && codes[i].status)
@@ -164,7 +165,8 @@ static void test_the_innermost_known_code_decides(void **state)
 			"OperationNotAllowed/TooManyRequests: later (HTTP 409, request r-1)"},
 		{"{\"error\":{\"code\":\"DeploymentFailed\",\"message\":\"see details\",\"details\":[{\"code\":\"Conflict\","
 		 "\"message\":\"{\\r\\n \\\"error\\\": {\\\"code\\\": \\\"ZonalAllocationFailed\\\", \\\"message\\\": \\\"no room\\\"}}\"}]}}",
-			409, ERROR_CAPACITY, "DeploymentFailed/ZonalAllocationFailed: no room (HTTP 409"},
+			409, ERROR_CAPACITY,
+			"DeploymentFailed/ZonalAllocationFailed: no room (HTTP 409"},
 		{"{\"error\":{\"code\":\"BadRequest\",\"message\":\"m\",\"innererror\":{\"code\":\"SubnetIsFull\",\"message\":\"full\"}}}",
 			400, ERROR_CAPACITY, "BadRequest/SubnetIsFull: full"},
 		{"{\"code\":\"NotFound\",\"message\":\"bare\"}", 404, ERROR_GONE, "NotFound: bare"},
@@ -212,7 +214,8 @@ static void test_tokens_are_read_with_their_life(void **state)
 		const char *text;
 		uint64_t seconds;
 	} good[] = {
-		{"{\"token_type\":\"Bearer\",\"expires_in\":3599,\"access_token\":\"eyJ0.a-b_c\"}", 3599},
+		{"{\"token_type\":\"Bearer\",\"expires_in\":3599,\"access_token\":\"eyJ0.a-b_c\"}",
+			3599},
 		{"{\"access_token\":\"x\",\"expires_in\":\"86399\",\"expires_on\":\"5\"}", 86399},
 		{"{\"access_token\":\"x\",\"expires_on\":\"1773656120\"}", 1773656120 - 1773569420},
 		{"{\"access_token\":\"x\",\"expires_on\":1773656120}", 1773656120 - 1773569420},
@@ -222,12 +225,13 @@ static void test_tokens_are_read_with_their_life(void **state)
 		{"{\"access_token\":\"x\"}", 0},
 	};
 	static const char *const bad[] = {"", "{}", "[]", "{\"access_token\":\"\"}",
-		"{\"access_token\":7}", "{\"access_token\":\"a b\"}", "{\"access_token\":\"a\\r\\nX: y\"}"};
+		"{\"access_token\":7}", "{\"access_token\":\"a b\"}",
+		"{\"access_token\":\"a\\r\\nX: y\"}"};
 	for (size_t i = 0; i < array_size(good); i++) {
 		cleanup_secret token = SECRET_INIT;
 		uint64_t lives_ns = 1;
-		assert_int_equal(token_read("t", good[i].text, strlen(good[i].text), 1773569420, &token,
-					 &lives_ns, NULL),
+		assert_int_equal(token_read("t", good[i].text, strlen(good[i].text), 1773569420,
+					 &token, &lives_ns, NULL),
 			0);
 		assert_int_equal(lives_ns / NS_PER_S, good[i].seconds);
 		assert_true(token.len > 0);
@@ -235,8 +239,9 @@ static void test_tokens_are_read_with_their_life(void **state)
 	for (size_t i = 0; i < array_size(bad); i++) {
 		cleanup_secret token = SECRET_INIT;
 		uint64_t lives_ns = 1;
-		assert_int_equal(
-			token_read("t", bad[i], strlen(bad[i]), 0, &token, &lives_ns, NULL), -1);
+		assert_int_equal(token_read("t", bad[i], strlen(bad[i]), 0, &token, &lives_ns,
+					 NULL),
+			-1);
 		assert_int_equal(token.len, 0);
 	}
 }
@@ -278,7 +283,8 @@ static void test_refusals_of_tokens_keep_their_code_and_say_what_to_do(void **st
 	} others[] = {
 		{429, "", ERROR_THROTTLED},
 		{400, "{\"error\":\"invalid_grant\",\"error_codes\":[50196]}", ERROR_THROTTLED},
-		{400, "{\"error\":\"x\",\"error_description\":\"AADSTS50196: loop\"}", ERROR_THROTTLED},
+		{400, "{\"error\":\"x\",\"error_description\":\"AADSTS50196: loop\"}",
+			ERROR_THROTTLED},
 		{400, "{\"error\":\"temporarily_unavailable\"}", ERROR_RETRY},
 		{503, "<html>", ERROR_RETRY},
 		{408, "", ERROR_RETRY},
@@ -304,7 +310,8 @@ static void test_the_metadata_service_may_be_busy_but_not_refuse(void **state)
 	}
 	imds_refusal_read(400, text, strlen(text), &err);
 	assert_int_equal(err.kind, ERROR_DENIED);
-	assert_contains(error_message(&err), "Identity not found (HTTP 400); this machine has no such");
+	assert_contains(error_message(&err),
+		"Identity not found (HTTP 400); this machine has no such");
 }
 
 /* ---- ids, names, clouds -------------------------------------------------------------------------- */
@@ -314,16 +321,18 @@ static void test_ids_are_taken_in_any_case_and_nothing_else(void **state)
 	(void)state;
 	struct arm_id id;
 	enum image_form form;
-	assert_int_equal(arm_id_parse("x", GROUP "microsoft.compute/VIRTUALMACHINES/vm-1", KIND_VM, &id,
-				 NULL),
+	assert_int_equal(arm_id_parse("x", GROUP "microsoft.compute/VIRTUALMACHINES/vm-1", KIND_VM,
+				 &id, NULL),
 		0);
 	assert_string_equal(id.subscription, "s-1");
 	assert_string_equal(id.group, "Group_1");
 	assert_string_equal(id.name, "vm-1");
 	static const char *const bad[] = {"", "vm-1", GROUP "Microsoft.Compute/virtualMachines/",
 		GROUP "Microsoft.Compute/virtualMachines/a/b", GROUP "Microsoft.Compute/disks/vm-1",
-		GROUP "Microsoft.Compute/virtualMachines/..", GROUP "Microsoft.Compute/virtualMachines/a%2fb",
-		GROUP "Microsoft.Compute/virtualMachines/a?b", "x" GROUP "Microsoft.Compute/virtualMachines/a"};
+		GROUP "Microsoft.Compute/virtualMachines/..",
+		GROUP "Microsoft.Compute/virtualMachines/a%2fb",
+		GROUP "Microsoft.Compute/virtualMachines/a?b",
+		"x" GROUP "Microsoft.Compute/virtualMachines/a"};
 	for (size_t i = 0; i < array_size(bad); i++) {
 		cleanup_error err = ERROR_INIT;
 		assert_int_equal(arm_id_parse("the id", bad[i], KIND_VM, &id, &err), -1);
@@ -356,8 +365,8 @@ static void test_ids_are_taken_in_any_case_and_nothing_else(void **state)
 	assert_int_equal(arm_subnet_check("s",
 				 GROUP "Microsoft.Network/virtualNetworks/v/subnets/n", NULL),
 		0);
-	assert_int_equal(
-		arm_subnet_check("s", GROUP "Microsoft.Network/virtualNetworks/v", NULL), -1);
+	assert_int_equal(arm_subnet_check("s", GROUP "Microsoft.Network/virtualNetworks/v", NULL),
+		-1);
 }
 
 static struct instance_request request_of(const char *name, const char *token)
@@ -508,7 +517,8 @@ static void test_the_body_of_a_plain_request(void **state)
 	assert_non_null(body);
 	const json_t *p = json_object_get(body, "properties");
 	assert_string_equal(text_of(p, "priority", NULL), "Spot");
-	assert_string_equal(text_of(p, "storageProfile", "osDisk", "name", NULL), "podvm-web-s1-os-0");
+	assert_string_equal(text_of(p, "storageProfile", "osDisk", "name", NULL),
+		"podvm-web-s1-os-0");
 	assert_string_equal(text_of(p, "userData", NULL), "I2Nsb3VkLWNvbmZpZwo=");
 	assert_string_equal(tag_of(body, "PEERPOD-TOKEN"), "00ff");
 	assert_string_equal(tag_of(body, "none"), "");
@@ -564,7 +574,8 @@ static void test_tags_are_cut_at_a_character_and_checked(void **state)
 	cleanup_json *tags = tags_make(&o, &r, "vm", NULL);
 	assert_int_equal(strlen(text_of(tags, TAG_POD, NULL)), TAG_VALUE_MAX - 1);
 	assert_string_equal(text_of(tags, "note", NULL), "b c");
-	static const char *const bad[] = {"peerpod-x=1", "a/b=1", "=1", "novalue", "azure-x=1", "a<=1"};
+	static const char *const bad[] = {"peerpod-x=1", "a/b=1", "=1", "novalue", "azure-x=1",
+		"a<=1"};
 	for (size_t i = 0; i < array_size(bad); i++) {
 		o.tags = (char *)bad[i];
 		assert_int_equal(azure_options_check(&o, NULL), -1);
@@ -594,7 +605,8 @@ static void test_options_that_cannot_be_are_named(void **state)
 		{offsetof(struct azure_options, identities), "x", "AZURE_VM_IDENTITY_IDS"},
 		{offsetof(struct azure_options, disk_encryption_set), "x",
 			"AZURE_DISK_ENCRYPTION_SET_ID"},
-		{offsetof(struct azure_options, disk_encryption), ENCRYPT_DISK, "ENABLE_SECURE_BOOT"},
+		{offsetof(struct azure_options, disk_encryption), ENCRYPT_DISK,
+			"ENABLE_SECURE_BOOT"},
 		{offsetof(struct azure_options, imds), "169.254.169.254",
 			"AZURE_POD_IDENTITY_AUTHORITY_HOST"},
 		{offsetof(struct azure_options, authority), "http://example.org",
@@ -776,7 +788,8 @@ static void test_permissions_know_wildcards(void **state)
 		const char *permissions, *action;
 		bool allowed;
 	} cases[] = {
-		{"[{\"actions\":[\"*\"],\"notActions\":[]}]", "Microsoft.Compute/virtualMachines/write", true},
+		{"[{\"actions\":[\"*\"],\"notActions\":[]}]",
+			"Microsoft.Compute/virtualMachines/write", true},
 		{"[{\"actions\":[\"*/read\"]}]", "Microsoft.Compute/virtualMachines/read", true},
 		{"[{\"actions\":[\"*/read\"]}]", "Microsoft.Compute/virtualMachines/write", false},
 		{"[{\"actions\":[\"microsoft.compute/*\"],\"notActions\":[\"*/delete\"]}]",
@@ -825,7 +838,8 @@ static void test_headers_tell_when_to_come_back(void **state)
 		{"x-ms-ratelimit-remaining-subscription-deletes: 9\r\n", ARM_DELETE, 0, 500},
 		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;4\r\n",
 			ARM_CREATE, 0, 3000},
-		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;x\r\n", ARM_CREATE, 0, 0},
+		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;x\r\n", ARM_CREATE,
+			0, 0},
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		cleanup_response response = with_headers(cases[i].headers);
@@ -859,7 +873,8 @@ static void test_a_key_is_made_and_taken(void **state)
 	assert_int_equal(blob.len, 4 + 7 + 4 + 3 + 4 + 1 + 384);
 	assert_memory_equal(blob.data, "\0\0\0\7ssh-rsa\0\0\0\3\1\0\1\0\0\1\x81\0", 23);
 	static const char *const bad[] = {"", "ssh-rsa", "ssh-rsa ", "ssh-rsa AAAA", "ssh-dss AAAA",
-		"ssh-rsa !!!!", "ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQAB", "-----BEGIN OPENSSH PRIVATE KEY-----"};
+		"ssh-rsa !!!!", "ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQAB",
+		"-----BEGIN OPENSSH PRIVATE KEY-----"};
 	for (size_t i = 0; i < array_size(bad); i++)
 		assert_int_equal(ssh_key_check(bad[i], NULL), -1);
 	atomic_bool stop = true;
@@ -914,7 +929,8 @@ int main(void)
 		cmocka_unit_test(test_images_tell_what_they_can),
 		cmocka_unit_test(test_permissions_know_wildcards),
 		cmocka_unit_test(test_headers_tell_when_to_come_back),
-		cmocka_unit_test(test_operations_are_asked_finely_at_first_and_as_they_wish_within_reason),
+		cmocka_unit_test(
+			test_operations_are_asked_finely_at_first_and_as_they_wish_within_reason),
 		cmocka_unit_test(test_a_key_is_made_and_taken),
 		cmocka_unit_test(test_variables_in_a_path_are_expanded),
 	};
