@@ -481,7 +481,7 @@ int catalogue_sizes(struct catalogue *c, char *const *names, const struct size *
 	size_t total = 0;
 	for (struct entry *e = c->entries; e; e = e->next)
 		total += e->current;
-	const struct size **list = calloc(total + 1, sizeof(*list));
+	const struct size **list = calloc(total + 1, sizeof(void *));
 	for (struct entry *e = c->entries; list && e; e = e->next) {
 		bool wanted = !names;
 		for (char *const *name = names; name && *name; name++)

@@ -204,7 +204,10 @@ static void walk(const json_t *error, unsigned depth, struct finding *f)
 	walk_text(message, depth + 1, f);
 	size_t i;
 	json_t *detail;
-	json_array_foreach(json_object_get(error, "details"), i, detail) walk(detail, depth + 1, f);
+	json_array_foreach(json_object_get(error, "details"), i, detail)
+	{
+		walk(detail, depth + 1, f);
+	}
 	walk(json_object_get(error, "innererror"), depth + 1, f);
 }
 

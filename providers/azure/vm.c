@@ -132,10 +132,8 @@ int addresses_give(const json_t *nics, const char *public_ip, struct instance *i
 		if (count == NICS_MAX)
 			break;
 		size_t at = count++;
-		if (nic_is_primary(nic)) {
-			memmove(order + 1, order, at * sizeof(order[0]));
-			at = 0;
-		}
+		for (; at && nic_is_primary(nic); at--)
+			order[at] = order[at - 1];
 		order[at] = nic;
 	}
 	instance->addresses = calloc(NICS_MAX + 1, sizeof(char *));

@@ -192,8 +192,10 @@ static bool nics_are_there(const struct wait *w, const json_t *nics)
 {
 	size_t i, good = 0;
 	const json_t *nic;
-	json_array_foreach(nics, i, nic) good +=
-		*nic_address(nic) && (w->ready || nic_is_on_a_host(nic));
+	json_array_foreach(nics, i, nic)
+	{
+		good += *nic_address(nic) && (w->ready || nic_is_on_a_host(nic));
+	}
 	return good >= w->needed && good == json_array_size(nics);
 }
 

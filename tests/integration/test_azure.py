@@ -176,8 +176,16 @@ SECURE = {"ENABLE_SECURE_BOOT": "true", "AZURE_DISK_ENCRYPTION": "DiskWithVMGues
         ({"AZURE_BOOT_DIAGNOSTICS": "true"}, "properties/diagnosticsProfile", {"bootDiagnostics": {"enabled": True}}),
         ({"SSH_USERNAME": "core"}, "properties/osProfile/adminUsername", "core"),
         ({"AZURE_ZONES": "2"}, "zones", ["2"]),
-        ({"AZURE_IMAGE_ID": fake_azure.COMMUNITY_IMAGE.lower()}, "properties/storageProfile/imageReference/communityGalleryImageId", fake_azure.COMMUNITY_IMAGE.lower()),
-        ({"AZURE_IMAGE_ID": fake_azure.SHARED_IMAGE.upper()}, "properties/storageProfile/imageReference/sharedGalleryImageId", fake_azure.SHARED_IMAGE.upper()),
+        (
+            {"AZURE_IMAGE_ID": fake_azure.COMMUNITY_IMAGE.lower()},
+            "properties/storageProfile/imageReference/communityGalleryImageId",
+            fake_azure.COMMUNITY_IMAGE.lower(),
+        ),
+        (
+            {"AZURE_IMAGE_ID": fake_azure.SHARED_IMAGE.upper()},
+            "properties/storageProfile/imageReference/sharedGalleryImageId",
+            fake_azure.SHARED_IMAGE.upper(),
+        ),
         ({"AZURE_IMAGE_ID": fake_azure.GALLERY_IMAGE}, "properties/storageProfile/imageReference/id", fake_azure.GALLERY_IMAGE),
         (
             {"AZURE_IMAGE_ID": f"{RG}/providers/Microsoft.Compute/images/podvm"},
@@ -637,7 +645,9 @@ def test_no_quota_leads_to_another_family(cloud, tool):
 
 def test_a_full_subnet_leads_to_the_next_one(cloud, tool):
     cloud.subnets.add((SUBNET + "-2").lower())
-    cloud.fail_creation("SubnetIsFull", "Subnet is full", when=lambda b: at(b, f"{NIC}/properties/ipConfigurations/0/properties/subnet/id") == SUBNET)
+    cloud.fail_creation(
+        "SubnetIsFull", "Subnet is full", when=lambda b: at(b, f"{NIC}/properties/ipConfigurations/0/properties/subnet/id") == SUBNET
+    )
     create(tool, {"AZURE_SUBNET_ID": f"{SUBNET},{SUBNET}-2"})
     assert len(cloud.inventory()["vm"]) == 1
     cloud.fail_creation("SubnetIsFull", "Subnet is full", times=9)
@@ -717,7 +727,11 @@ def test_the_list_of_sizes_is_kept_for_when_azure_cannot_be_asked(cloud, tool, t
 @pytest.mark.parametrize(
     "reply, kind, text",
     [
-        (error(403, "AuthorizationFailed", "The client 'x' does not have authorization to perform action 'a/write'"), "denied", "azure-role.json"),
+        (
+            error(403, "AuthorizationFailed", "The client 'x' does not have authorization to perform action 'a/write'"),
+            "denied",
+            "azure-role.json",
+        ),
         (error(403, "RequestDisallowedByPolicy", "policy p"), "denied", "a policy of the subscription forbids it"),
         (error(409, "MissingSubscriptionRegistration", "not registered"), "invalid", "az provider register"),
         (error(400, "InvalidParameter", "bad"), "invalid", "InvalidParameter: bad (HTTP 400, request request-InvalidParameter)"),
@@ -894,7 +908,16 @@ def test_a_wrong_or_missing_value_is_named_at_the_start(cloud, tool, environment
 def test_check_finds_everything_that_is_right_and_makes_nothing(cloud, tool):
     tool("check", {"AZURE_ZONES": "1"})
     log = tool.tool.log
-    for row in ("credentials", "AZURE_RESOURCE_GROUP", "AZURE_SUBNET_ID", "AZURE_NSG_ID", "AZURE_IMAGE_ID", "sizes", "quota", "permissions"):
+    for row in (
+        "credentials",
+        "AZURE_RESOURCE_GROUP",
+        "AZURE_SUBNET_ID",
+        "AZURE_NSG_ID",
+        "AZURE_IMAGE_ID",
+        "sizes",
+        "quota",
+        "permissions",
+    ):
         assert re.search(rf"^  right +{row} ", log, re.MULTILINE), row
     assert re.search(r"^  right +-ssh-key-path ", log, re.MULTILINE)
     assert {call.method for call in cloud.calls if call.operation != "token"} == {"GET"}
@@ -920,7 +943,9 @@ def test_check_finds_everything_that_is_wrong_with_a_remedy(cloud, tool, ssh_key
         "on the subnet these are missing: Microsoft.Network/virtualNetworks/subnets/join/action",
     ):
         assert part in message, part
-    assert failed(tool, "check", {"AZURE_IMAGE_ID": fake_azure.IMAGE + ".1"}).message.startswith("AZURE_IMAGE_ID: look at the image: ResourceNotFound")
+    assert failed(tool, "check", {"AZURE_IMAGE_ID": fake_azure.IMAGE + ".1"}).message.startswith(
+        "AZURE_IMAGE_ID: look at the image: ResourceNotFound"
+    )
     cloud.script("get_group", error(404, "ResourceGroupNotFound", "no group"))
     assert "AZURE_RESOURCE_GROUP: look at the resource group: ResourceGroupNotFound" in failed(tool, "check").message
 

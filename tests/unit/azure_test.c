@@ -277,18 +277,18 @@ static void test_refusals_of_tokens_keep_their_code_and_say_what_to_do(void **st
 		assert_contains(error_message(&err), known[i].advice);
 	}
 	static const struct {
-		int status;
 		const char *text;
+		int status;
 		enum error_kind kind;
 	} others[] = {
-		{429, "", ERROR_THROTTLED},
-		{400, "{\"error\":\"invalid_grant\",\"error_codes\":[50196]}", ERROR_THROTTLED},
-		{400, "{\"error\":\"x\",\"error_description\":\"AADSTS50196: loop\"}",
+		{"", 429, ERROR_THROTTLED},
+		{"{\"error\":\"invalid_grant\",\"error_codes\":[50196]}", 400, ERROR_THROTTLED},
+		{"{\"error\":\"x\",\"error_description\":\"AADSTS50196: loop\"}", 400,
 			ERROR_THROTTLED},
-		{400, "{\"error\":\"temporarily_unavailable\"}", ERROR_RETRY},
-		{503, "<html>", ERROR_RETRY},
-		{408, "", ERROR_RETRY},
-		{400, "no json", ERROR_DENIED},
+		{"{\"error\":\"temporarily_unavailable\"}", 400, ERROR_RETRY},
+		{"<html>", 503, ERROR_RETRY},
+		{"", 408, ERROR_RETRY},
+		{"no json", 400, ERROR_DENIED},
 	};
 	for (size_t i = 0; i < array_size(others); i++) {
 		cleanup_error err = ERROR_INIT;
@@ -775,9 +775,10 @@ static void test_images_tell_what_they_can(void **state)
 		struct image_facts facts;
 		image_facts_read(definition, &facts);
 		const char *why_not = image_not_confidential(&facts);
-		assert_int_equal(why_not != NULL, images[i].why_not != NULL);
-		if (why_not)
-			assert_contains(why_not, images[i].why_not);
+		if (images[i].why_not)
+			assert_contains(why_not ? why_not : "(nothing)", images[i].why_not);
+		else
+			assert_null(why_not);
 	}
 }
 
