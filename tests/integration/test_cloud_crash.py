@@ -20,7 +20,6 @@ CALM = ["-cloud-config-verify", "-orphan-grace=0"]
 SWEEP = ["-cloud-config-verify", "-orphan-grace=100ms", "-orphan-interval=100ms"]
 UNREACHED = ["-proxy-timeout=100ms"]
 REQUESTS_MAX = 60
-WORLDS = 4  # side by side
 
 each_cloud = pytest.mark.parametrize("driver", clouds.NAMES)
 
@@ -42,9 +41,10 @@ class Killer:
             self.seen.append(call.operation)
             self.most = max(self.most, len(self.world.vms()))
             self.hit = len(self.seen) == self.n
+            process = self.world.stack.process
         if self.hit:
-            self.world.stack.process.kill()
-            self.world.stack.process.wait()
+            process.kill()
+            process.wait()
 
     def __enter__(self):
         self.world.cloud.after_call = self
@@ -116,9 +116,9 @@ def the_journal_is_lost(world, shim) -> None:
 # ---- one after the other, in several worlds ----------------------------------------------------------------------------
 
 
-def for_every_request(make, attempt) -> None:
+def for_every_request(make, attempt, worlds: int = 2) -> None:
     """attempt(world, n) for n = 1, 2, ... until it says that there is no n-th request. Most of the time something is
-    waited for: worlds side by side share the numbers."""
+    waited for: so many worlds side by side share the numbers."""
     numbers = itertools.count(1)
     ended = []  # numbers that were too high
     errors = []
@@ -133,7 +133,7 @@ def for_every_request(make, attempt) -> None:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=run) for _ in range(WORLDS)]
+    threads = [threading.Thread(target=run) for _ in range(worlds)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -252,13 +252,13 @@ def take_detour(calm, driver, detour):
 def test_killed_after_each_request_of_a_long_start_nothing_is_left(calm, driver, detour):
     """More is made than an instance, or the start fails and undoes what it made: it may be killed there, too."""
     endings = (nobody_comes, the_journal_is_lost)
-    for_every_request(take_detour(calm, driver, detour), lambda world, n: kill_start(world, n, endings[n % 2]))
+    for_every_request(take_detour(calm, driver, detour), lambda world, n: kill_start(world, n, endings[n % 2]), 4)
 
 
 @pytest.mark.parametrize("driver, detour", DETOURS)
 def test_an_answer_lost_anywhere_in_a_long_start_leaves_nothing(calm, driver, detour):
     reached = CASES[driver].detours[detour].reached
-    for_every_request(take_detour(calm, driver, detour), lambda world, n: lose_in_start(world, n, reached))
+    for_every_request(take_detour(calm, driver, detour), lambda world, n: lose_in_start(world, n, reached), 4)
 
 
 @pytest.mark.parametrize("driver", ["aws"])
