@@ -218,8 +218,12 @@ int conn_handshake(struct conn *conn)
 	ERR_clear_error();
 	errno = 0;
 	int n = c->server ? SSL_accept(c->ssl) : SSL_connect(c->ssl);
-	if (n == 1)
+	if (n == 1) {
+		/* Shown and proven; neither side may ask again (no renegotiation, no post-handshake authentication). */
+		if (!c->server)
+			SSL_certs_clear(c->ssl);
 		return 0;
+	}
 	int errnum = errno;
 	if (BIO_number_read(SSL_get_rbio(c->ssl)) > HANDSHAKE_BYTES_MAX) {
 		error_set(&conn->error, ERROR_DENIED,
@@ -260,14 +264,12 @@ struct conn *conn_new_fd(struct loop *loop, int fd)
 	return c ? &c->conn : NULL;
 }
 
-struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server)
+int conn_secure(struct conn *conn, SSL *ssl, bool server, struct error *err)
 {
-	struct conn_fd *c = conn_fd_new(loop, fd);
-	if (!c || SSL_set_fd(ssl, fd) != 1) {
+	struct conn_fd *c = conn_fd(conn);
+	if (SSL_set_fd(ssl, c->fd) != 1) {
 		SSL_free(ssl);
-		if (c)
-			fd_free(&c->conn);
-		return NULL;
+		return error_set(err, ERROR_INTERNAL, "TLS connection: out of memory");
 	}
 	SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -275,7 +277,7 @@ struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server)
 	c->conn.type = &tls_type;
 	c->ssl = ssl;
 	c->server = server;
-	return &c->conn;
+	return 0;
 }
 
 int conn_fingerprint(struct conn *conn, uint8_t out[FINGERPRINT_SIZE])

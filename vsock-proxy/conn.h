@@ -41,10 +41,13 @@ struct conn {
 /* Takes the descriptor over: a connected or connecting stream socket. NULL: no memory (fd closed). */
 struct conn *conn_new_fd(struct loop *loop, int fd);
 
-/* The same under TLS; takes ssl over too. The handshake is still to be done. */
-struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server);
+/* Puts TLS on a plain connection that is connected; takes ssl over. The handshake is still to be done. */
+int conn_secure(struct conn *conn, SSL *ssl, bool server, struct error *err);
 
-/* Drives the handshake: 0 done, CONN_AGAIN, CONN_FAILED. Watches for what it needs by itself. */
+/*
+ * Drives the handshake: 0 done, CONN_AGAIN, CONN_FAILED. Watches for what it needs by itself. A client's certificate
+ * and key are freed once it is done.
+ */
 int conn_handshake(struct conn *conn);
 
 /*

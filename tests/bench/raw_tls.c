@@ -41,7 +41,7 @@ static int connected_pair(int fds[2])
 	return fds[1] < 0 ? -1 : 0;
 }
 
-double raw_tls_mb_s(SSL_CTX *server, SSL_CTX *client, const char *server_name, double seconds,
+double raw_tls_mb_s(SSL_CTX *server, struct tls_client *client, const char *server_name, double seconds,
 	struct error *err)
 {
 	int fds[2];
