@@ -22,7 +22,7 @@ enum dial_reason {
 };
 
 struct dial_settings {
-	const char *address; /* "192.0.2.7:15150" or "[2001:db8::7]:15150" */
+	const char *address;    /* "192.0.2.7:15150" or "[2001:db8::7]:15150" */
 	struct tls_client *tls; /* NULL: plain TCP */
 	const char *server_name;
 	uint64_t backoff_min_ns, backoff_max_ns;
@@ -58,6 +58,9 @@ void dialer_forgive(struct dialer *dialer);
 
 /* The peer broke the connection off over our identity after it was handed over: counts as a denial. */
 void dialer_reject(struct dialer *dialer, const struct error *why);
+
+/* Whom it dials as: the dialer's; NULL: plain TCP. */
+const struct tls_client *dialer_identity(const struct dialer *dialer, const char **server_name);
 
 /* The last failure since dialer_start, NULL where there was none yet. */
 const struct error *dialer_trouble(const struct dialer *dialer, enum dial_reason *reason,

@@ -3,7 +3,9 @@
 # the same relay between connections, with other rules.
 vsock_relay := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c \
 	relay_recover.c listen.c dial.c isolation.c)
-vsock_proxy := $(addprefix vsock-proxy/,control.c control_open.c tunnel.c tunnel_link.c opener.c rules_proxy.c)
+vsock_state := $(addprefix vsock-proxy/,handover_read.c port_state.c relay_state.c)
+vsock_proxy := $(vsock_state) $(addprefix vsock-proxy/,control.c control_open.c control_handover.c handover_wire.c \
+	handover_give.c handover_take.c tunnel.c tunnel_link.c tunnel_state.c opener.c rules_proxy.c)
 vsock_forwarder := $(addprefix vsock-proxy/,door.c sessions.c agent_link.c rules_forwarder.c)
 
 $(call program,agent-proxy,vsock-proxy/agent-proxy.c $(vsock_relay) $(vsock_proxy),ttrpc tls proto,libevent_core)
