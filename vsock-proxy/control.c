@@ -59,7 +59,7 @@ void control_answer_error(struct peer *peer, uint32_t stream, const struct error
 	const char *text = error_message(err);
 	answer(peer, stream,
 		&(struct ttrpc_response){
-			.code = (int32_t)ttrpc_code_of(err->kind),
+			.code = err->status ? err->status : (int32_t)ttrpc_code_of(err->kind),
 			.message = {(const uint8_t *)text, strlen(text)},
 		});
 }

@@ -178,10 +178,11 @@ class Wire:
 
 
 class Process:
-    def __init__(self, arguments, log: pathlib.Path, env=None):
+    def __init__(self, arguments, log: pathlib.Path, env=None, user=None):
         self.log = log
         self._out = open(log, "ab")
-        self.popen = subprocess.Popen(arguments, stderr=self._out, stdout=self._out, env={**os.environ, **(env or {})})
+        self.popen = subprocess.Popen(arguments, stderr=self._out, stdout=self._out, env={**os.environ, **(env or {})},
+                                      user=user)  # fmt: skip
 
     def text(self) -> str:
         return self.log.read_text()
