@@ -103,41 +103,47 @@ static void wait_over(void *context)
 	end(context);
 }
 
+static int serve_until_ended(struct ending *ending, struct error *err)
+{
+	const struct control_settings control = {
+		.socket_path = settings.control_socket,
+		.grace_ns = settings.grace_ns,
+		.ended = nothing_left,
+		.context = ending,
+	};
+	ending->control = control_new(&ending->loop, &control, err);
+	if (!ending->control)
+		return -1;
+	int result = isolation_drop_rights(err);
+	if (result == 0) {
+		log_info("serving on %s", settings.control_socket);
+		notify_service_manager("READY=1");
+		loop_run(&ending->loop);
+		notify_service_manager("STOPPING=1");
+	}
+	timer_stop(&ending->patience);
+	control_free(ending->control);
+	return result;
+}
+
 static int serve(struct error *err)
 {
 	struct ending ending = {.asked = false};
 	if (loop_init(&ending.loop, true, err) < 0)
 		return -1;
 	timer_init(&ending.patience, &ending.loop, wait_over, &ending);
-	const struct control_settings control = {
-		.socket_path = settings.control_socket,
-		.grace_ns = settings.grace_ns,
-		.ended = nothing_left,
-		.context = &ending,
-	};
-	ending.control = control_new(&ending.loop, &control, err);
-	if (!ending.control || isolation_drop_rights(err) < 0) {
-		if (ending.control)
-			control_free(ending.control);
-		loop_free(&ending.loop);
-		return -1;
-	}
+	/* First: a signal that comes while another process hands over to us is answered once that is done. */
 	struct event *ends[] = {
 		evsignal_new(ending.loop.base, SIGTERM, on_signal, &ending),
 		evsignal_new(ending.loop.base, SIGINT, on_signal, &ending),
 	};
 	for (size_t i = 0; i < array_size(ends); i++)
 		event_add(ends[i], NULL);
-	log_info("serving on %s", settings.control_socket);
-	notify_service_manager("READY=1");
-	loop_run(&ending.loop);
-	notify_service_manager("STOPPING=1");
-	timer_stop(&ending.patience);
-	control_free(ending.control);
+	int result = serve_until_ended(&ending, err);
 	for (size_t i = 0; i < array_size(ends); i++)
 		event_free(ends[i]);
 	loop_free(&ending.loop);
-	return 0;
+	return result;
 }
 
 int main(int argc, char **argv)
