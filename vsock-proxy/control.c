@@ -15,6 +15,7 @@
 
 #include "base/bound.h"
 #include "base/fault.h"
+#include "base/file.h"
 #include "ttrpc/message.h"
 
 /* gcc 12's analyzer loses sight of what hangs on a list and calls it leaked; LeakSanitizer does not. */
@@ -259,6 +260,7 @@ static void call_list(struct peer *peer, uint32_t stream, const ProtobufCMessage
 	response.sandboxes = list;
 	response.n_sandboxes = count;
 	response.version = (char *)PEERPOD_VERSION;
+	response.program = peer->control->program;
 	answer_message(peer, stream, &response.base);
 }
 
@@ -446,6 +448,7 @@ struct control *control_new(struct loop *loop, const struct control_settings *se
 	}
 	c->loop = loop;
 	c->grace_ns = settings->grace_ns;
+	file_identity("/proc/self/exe", c->program, NULL); /* without /proc: empty */
 	c->ended = settings->ended;
 	c->ended_context = settings->context;
 	if (begin(c, settings->socket_path, err) < 0) {

@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include "base/file.h"
 #include "proto/proxy.pb-c.h"
 #include "vsock-proxy/control.h"
 #include "vsock-proxy/listen.h"
@@ -42,6 +43,7 @@ struct control {
 	size_t peer_count;
 	struct served *served;
 	uint64_t grace_ns;
+	char program[FILE_IDENTITY_SIZE]; /* the file we were started from */
 	bool end_when_idle;
 	bool handed_over;
 	void (*ended)(void *context); /* handed over, or idle and to end */
