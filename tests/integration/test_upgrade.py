@@ -23,6 +23,14 @@ def said(process) -> bool:
     return bytes(process.stdout.data) == b"".join(b"line %d\n" % n for n in range(LINES)) + b"done\n"
 
 
+def restart_adaptor(world) -> None:
+    """Until it has looked at the agent-proxy that runs."""
+    connected = "agent-proxy: connected to"
+    count = world.stack.log().count(connected)
+    world.stack.restart()
+    wait_until(lambda: world.stack.log().count(connected) > count, 20, "the adaptor's connection")
+
+
 def start_proxy(world) -> subprocess.Popen:
     """As an installer would: another agent-proxy on the same socket."""
     stack = world.stack
@@ -83,22 +91,19 @@ def test_an_upgraded_adaptor_replaces_agent_proxy_too(make_world):
     process.stdout.wait_for(b"line 50\n")
     first = world.stack.proxy_pid()
     # The same program: left alone.
-    world.stack.restart()
-    world.stack.wait_log(f"agent-proxy: connected to {world.stack.proxy_socket}")
+    restart_adaptor(world)
     assert world.stack.proxy_pid() == first
     # Another one is installed, and the adaptor started anew: it brings its agent-proxy along.
     program = world.stack.folder / "agent-proxy-of-another-build"
     shutil.copy(paths.program("agent-proxy"), program)
     world.stack.options.append(f"-agent-proxy={program}")
-    world.stack.restart()
-    wait_gone(first)
-    wait_until(lambda: world.stack.proxy_pid() != first, 10, "the other agent-proxy")
+    restart_adaptor(world)
     second = world.stack.proxy_pid()
+    assert second != first
+    wait_gone(first)
     assert box.exec("echo", "after")[1] == b"after\n"
     # It is the right one now.
-    count = world.stack.log().count("agent-proxy: connected to")
-    world.stack.restart()
-    wait_until(lambda: world.stack.log().count("agent-proxy: connected to") > count, 10, "the connection")
+    restart_adaptor(world)
     assert world.stack.proxy_pid() == second
     assert process.wait(120) == 0
     assert said(process)
