@@ -5,6 +5,8 @@
  * A VXLAN number that was in use a moment ago is not taken again at once: the old pod VM may not have
  * died yet and would send into the new pod's network.
  */
+#include <string.h>
+
 #include "adaptor/adaptor.h"
 
 /* Longer than any cloud takes to stop a VM that it was told to delete. */
@@ -20,6 +22,8 @@ struct podnetwork_worker_settings sandbox_network_settings(const struct adaptor 
 		.host_interface = settings->host_interface,
 		.pod_subnet_cidrs = settings->pod_subnet_cidrs,
 		.external_net_via_pod_vm = settings->ext_network_via_podvm,
+		.tunnel_csum_off = !strcmp(settings->tunnel_csum, "off"),
+		.nic_tx_csum_off = !strcmp(settings->nic_tx_csum, "off"),
 		/* What a record says was so when its tunnel was made. */
 		.vxlan_port = (uint16_t)(record->has_network ? record->network.vxlan_port
 							     : settings->vxlan_port),

@@ -15,6 +15,7 @@
 
 /* Upstream's tunnel types: there is one. */
 static const char *const tunnel_types[] = {"vxlan", NULL};
+static const char *const on_off[] = {"on", "off", NULL};
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
 
@@ -61,6 +62,12 @@ const struct option settings_options[] = {
 	{"host-interface", NULL, "",
 		"worker's interface for the tunnel; empty: the one of the default route",
 		AT(host_interface)},
+	{"tunnel-csum", "TUNNEL_CSUM", "on",
+		"UDP checksums of the tunnel's outer packets; off where a NIC spoils them",
+		AT(tunnel_csum), OPTION_ENUM, .choices = on_off},
+	{"nic-tx-csum", "NIC_TX_CSUM", "on",
+		"checksum offload of the tunnel's devices; off where a NIC spoils what is inside VXLAN, at a price in speed",
+		AT(nic_tx_csum), OPTION_ENUM, .choices = on_off},
 	{"initdata", "INITDATA", "",
 		"initdata for pods that bring none: base64 of gzip of TOML; checked at start",
 		AT(initdata)},

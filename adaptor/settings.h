@@ -32,6 +32,7 @@ struct settings {
 	int64_t vxlan_port;
 	int64_t vxlan_min_id;
 	char *host_interface;
+	char *tunnel_csum, *nic_tx_csum; /* "on", "off" */
 	char *initdata; /* base64(gzip(TOML)) or "" */
 	bool cloud_config_verify;
 	bool check;

@@ -197,6 +197,13 @@ static ssize_t tls_write(struct conn *conn, const void *bytes, size_t len)
 	return result;
 }
 
+/* Each record is a write of its own; this way the kernel puts them together, and the peer wakes up for several. */
+static void tls_gather(struct conn *conn, bool on)
+{
+	int value = on;
+	setsockopt(conn_fd(conn)->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+}
+
 static bool tls_pending(struct conn *conn)
 {
 	return SSL_has_pending(conn_fd(conn)->ssl);
@@ -206,6 +213,7 @@ static const struct conn_type tls_type = {
 	.name = "tls",
 	.read = tls_read,
 	.write = tls_write,
+	.gather = tls_gather,
 	.pending = tls_pending,
 	.watch = fd_watch,
 	.free = fd_free,

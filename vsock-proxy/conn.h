@@ -25,6 +25,8 @@ struct conn_type {
 	ssize_t (*read)(struct conn *conn, void *out, size_t len);
 	/* > 0: bytes taken, or CONN_*. After CONN_AGAIN the next call must offer the same bytes. */
 	ssize_t (*write)(struct conn *conn, const void *bytes, size_t len);
+	/* Many writes follow, until it is called with false. NULL: makes no difference. */
+	void (*gather)(struct conn *conn, bool on);
 	/* May a read give bytes although the descriptor is not readable? */
 	bool (*pending)(struct conn *conn);
 	void (*watch)(struct conn *conn, bool readable, bool writable);
@@ -69,6 +71,12 @@ static inline ssize_t conn_read(struct conn *conn, void *out, size_t len)
 static inline ssize_t conn_write(struct conn *conn, const void *bytes, size_t len)
 {
 	return conn->type->write(conn, bytes, len);
+}
+
+static inline void conn_gather(struct conn *conn, bool on)
+{
+	if (conn->type->gather)
+		conn->type->gather(conn, on);
 }
 
 static inline void conn_watch(struct conn *conn, bool readable, bool writable)

@@ -4,7 +4,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <nftables/libnftables.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/file.h>
@@ -12,9 +11,10 @@
 #include "base/json.h"
 #include "podnetwork/filter_rules.h"
 #include "podnetwork/netns.h"
+#include "podnetwork/nftables.h"
 
-#define COMMENT_MAX 128    /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
-#define COMMAND_ATTEMPTS 5 /* others change the rule set at the same time */
+#define TABLE "peerpod"
+#define COMMENT_MAX 128 /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
 #define LISTING_MAX (64 * 1024 * 1024)
 
 /*
@@ -50,49 +50,6 @@ static struct hold hold_table(struct error *err)
 		break;
 	}
 	return hold;
-}
-
-static void free_context(struct nft_ctx **context)
-{
-	if (*context)
-		nft_ctx_free(*context);
-}
-
-/* *gone is set, where it is not NULL, when what was named is not there. */
-static int run(const char *commands, unsigned int flags, struct buf *output, bool *gone,
-	struct error *err)
-{
-	for (int attempt = 1;; attempt++) {
-		cleanup(free_context) struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
-		if (!context)
-			return error_set(err, ERROR_CAPACITY, "out of memory for nftables");
-		nft_ctx_buffer_output(context);
-		nft_ctx_buffer_error(context);
-		nft_ctx_output_set_flags(context, flags);
-		if (!nft_run_cmd_from_buffer(context, commands)) {
-			if (output)
-				buf_append_text(output, nft_ctx_get_output_buffer(context));
-			return 0;
-		}
-		const char *why = nft_ctx_get_error_buffer(context);
-		if (gone && strstr(why, "No such file or directory")) {
-			*gone = true;
-			return 0;
-		}
-		/* Somebody else's transaction came between reading and writing. */
-		bool passing =
-			strstr(why, "Interrupted") || strstr(why, "busy") || strstr(why, "restart");
-		if (passing && attempt < COMMAND_ATTEMPTS)
-			continue;
-		int first_line = (int)strcspn(why, "\n");
-		error_set(err, ERROR_INTERNAL, "nftables table inet peerpod: %.*s", first_line,
-			why);
-		if (strstr(why, "not permitted"))
-			error_append(err, "; CAP_NET_ADMIN is needed");
-		else if (strstr(why, "not supported") || strstr(why, "No such file"))
-			error_append(err, "; kernel modules nf_tables and nft_ct are needed");
-		return -1;
-	}
 }
 
 bool filter_comment_valid(const char *sandbox)
@@ -138,15 +95,14 @@ static int list_table(json_t **listing, struct error *err)
 	cleanup(buf_free) struct buf text = BUF_INIT;
 	bool gone = false;
 	*listing = NULL;
-	/* "-n": ports and numbers as numbers. */
-	if (run("list table inet peerpod",
-		    NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL | NFT_CTX_OUTPUT_STATELESS,
-		    &text, &gone, err))
+	if (nftables_table_missing(TABLE))
+		return 0;
+	if (nftables_list(TABLE, &text, &gone, err))
 		return -1;
 	if (gone)
 		return 0;
-	*listing = json_parse("nftables' listing", buf_text(&text), text.len, LISTING_MAX, false,
-		err);
+	*listing =
+		json_parse("nftables' listing", buf_text(&text), text.len, LISTING_MAX, false, err);
 	return *listing ? 0 : -1;
 }
 
@@ -184,7 +140,7 @@ static int apply(const struct buf *commands, struct error *err)
 {
 	if (commands->failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory for nftables commands");
-	return commands->len ? run(buf_text(commands), 0, NULL, NULL, err) : 0;
+	return commands->len ? nftables_run(buf_text(commands), err) : 0;
 }
 
 /* ---- what shall be ---- */
@@ -204,12 +160,12 @@ static int apply_with_rules(const struct filter_rules *rules, const json_t *list
 	filter_rules_write(&all, rules);
 	buf_append(&all, commands->data, commands->len);
 	all.failed |= commands->failed;
-	uint32_t before = filter_generation();
+	uint32_t before = nftables_generation();
 	filter_rules_remember(rules, NULL);
 	if (apply(&all, err))
 		return -1;
 	/* Only what nobody else had a hand in is known to be right. */
-	if (list_table(&after, NULL) == 0 && before && filter_generation() == before + 1)
+	if (list_table(&after, NULL) == 0 && before && nftables_generation() == before + 1)
 		filter_rules_remember(rules, after);
 	return 0;
 }

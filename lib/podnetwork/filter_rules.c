@@ -2,13 +2,7 @@
 /* filter_rules.c - see filter_rules.h */
 #include "podnetwork/filter_rules.h"
 
-#include <arpa/inet.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <netlink/attr.h>
-#include <netlink/msg.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include "base/cleanup.h"
 #include "base/json.h"
@@ -109,34 +103,4 @@ void filter_rules_remember(const struct filter_rules *rules, const json_t *listi
 	written.inode = netns.st_ino;
 	written.port = rules->port;
 	written.vni_min = rules->vni_min;
-}
-
-uint32_t filter_generation(void)
-{
-	const struct {
-		struct nlmsghdr header;
-		struct nfgenmsg family;
-	} request = {
-		.header =
-			{
-				.nlmsg_len = sizeof(request),
-				.nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN,
-				.nlmsg_flags = NLM_F_REQUEST,
-			},
-		.family = {.nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0},
-	};
-	union {
-		struct nlmsghdr header;
-		char bytes[1024];
-	} answer;
-	cleanup(close_fd) int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
-		return 0;
-	ssize_t n = recv(fd, &answer, sizeof(answer), 0);
-	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct nfgenmsg)) || answer.header.nlmsg_len > n ||
-		answer.header.nlmsg_type != (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN))
-		return 0;
-	struct nlattr *id =
-		nlmsg_find_attr(&answer.header, sizeof(struct nfgenmsg), NFTA_GEN_ID);
-	return id && nla_len(id) == sizeof(uint32_t) ? ntohl(nla_get_u32(id)) : 0;
 }

@@ -32,10 +32,4 @@ bool filter_rules_stand(const struct filter_rules *rules, const json_t *listing)
 /* This listing shows the rules as they were just written. NULL: nobody can say; they are written again next time. */
 void filter_rules_remember(const struct filter_rules *rules, const json_t *listing);
 
-/*
- * The number that nf_tables raises by one with every transaction in this thread's netns; 0: unknown. Tells whether
- * somebody else's came between a write and its listing.
- */
-uint32_t filter_generation(void);
-
 #endif

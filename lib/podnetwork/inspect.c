@@ -440,6 +440,7 @@ static int reserve(struct netlink *root, struct netlink *pod,
 		.port = settings->vxlan_port,
 		.vni_min = settings->vxlan_min_id,
 		.local = *node_ip,
+		.no_checksum = settings->tunnel_csum_off,
 		.quarantined = settings->quarantined,
 		.quarantined_count = settings->quarantined_count,
 	};
@@ -486,6 +487,8 @@ int podnetwork_inspect(const struct podnetwork_worker_settings *settings,
 		return -1;
 	cleanup_netlink root = {0}, pod = {0};
 	found.external_net_via_pod_vm = settings->external_net_via_pod_vm;
+	found.tunnel_csum_off = settings->tunnel_csum_off;
+	found.nic_tx_csum_off = settings->nic_tx_csum_off;
 	if (netlink_open(&root, -1, err) || netlink_open(&pod, netns, err) ||
 		inspect_worker(&root, settings, &found, &node_ip, err) ||
 		inspect_pod(&pod, settings, &found, err) ||

@@ -339,6 +339,8 @@ static int read_ext(const json_t *ext, struct podnetwork *network, struct error 
 	if (read_podips(ext, place, network, err) || read_routes(ext, place, true, network, err) ||
 		read_neighbors(ext, place, network, err) || read_rules(ext, place, network, err) ||
 		read_number(ext, place, "underlay-mtu", MTU_MAX, &network->underlay_mtu, err) ||
+		read_flag(ext, place, "tunnel-csum-off", &network->tunnel_csum_off, err) ||
+		read_flag(ext, place, "nic-tx-csum-off", &network->nic_tx_csum_off, err) ||
 		read_text(ext, place, "encryption", &network->encryption, err))
 		return -1;
 	/* A worker that asks for encryption must never get a tunnel in the clear. */

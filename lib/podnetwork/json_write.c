@@ -269,6 +269,8 @@ static json_t *write_ext(const struct podnetwork *network)
 		(neighbors_needed && put(ext, "neighbors", write_neighbors(network, false))) ||
 		(network->rule_count && put(ext, "rules", write_rules(network))) ||
 		put_number(ext, "underlay-mtu", network->underlay_mtu) ||
+		(network->tunnel_csum_off && put(ext, "tunnel-csum-off", json_true())) ||
+		(network->nic_tx_csum_off && put(ext, "nic-tx-csum-off", json_true())) ||
 		put_some(ext, "encryption", network->encryption))
 		return NULL;
 	return take_ptr(ext);

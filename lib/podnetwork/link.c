@@ -166,8 +166,9 @@ int link_add_vxlan(struct netlink *root, int target_fd, const struct vxlan_plan 
 		  put_address(msg, &plan->local, IFLA_VXLAN_LOCAL, IFLA_VXLAN_LOCAL6) ||
 		  /* All frames go to the one remote; nothing is learned from what others send. */
 		  nla_put_u8(msg, IFLA_VXLAN_LEARNING, 0) ||
-		  nla_put_u8(msg, IFLA_VXLAN_UDP_ZERO_CSUM6_TX, 0) ||
-		  nla_put_u8(msg, IFLA_VXLAN_UDP_ZERO_CSUM6_RX, 0) ||
+		  nla_put_u8(msg, IFLA_VXLAN_UDP_CSUM, !plan->no_checksum) ||
+		  nla_put_u8(msg, IFLA_VXLAN_UDP_ZERO_CSUM6_TX, plan->no_checksum) ||
+		  nla_put_u8(msg, IFLA_VXLAN_UDP_ZERO_CSUM6_RX, plan->no_checksum) ||
 		  nla_put_u16(msg, IFLA_VXLAN_PORT, htons(plan->port));
 	if (!failed) {
 		nla_nest_end(msg, data);

@@ -44,6 +44,7 @@ struct vxlan_plan {
 	uint32_t vni, mtu; /* mtu 0: the kernel's choice */
 	uint16_t port;
 	struct ip_prefix remote, local; /* family 0: none yet */
+	bool no_checksum;               /* UDP checksum 0 in outer packets */
 };
 
 /*

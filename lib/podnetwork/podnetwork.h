@@ -71,6 +71,9 @@ struct podnetwork {
 	int64_t vxlan_port;
 	int64_t vxlan_id;
 	int64_t underlay_mtu; /* extension; 0: unknown */
+	/* extension: for NICs that spoil checksums */
+	bool tunnel_csum_off; /* outer packets carry no UDP checksum */
+	bool nic_tx_csum_off; /* the tunnel's devices complete checksums themselves */
 	bool dedicated;
 	bool external_net_via_pod_vm;
 };
@@ -99,6 +102,7 @@ struct podnetwork_worker_settings {
 	const char *host_interface;   /* "": the one of the default route */
 	const char *pod_subnet_cidrs; /* comma separated, "" */
 	bool external_net_via_pod_vm;
+	bool tunnel_csum_off, nic_tx_csum_off; /* as in struct podnetwork */
 	uint16_t vxlan_port;
 	uint32_t vxlan_min_id;
 	uint32_t
@@ -131,6 +135,9 @@ int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
 /* Takes down what is left of this sandbox: also when the netns is gone, also twice. */
 int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings,
 	const struct podnetwork *network, struct error *err);
+
+/* Is what set-up needs on this machine? Asked before the first pod comes. */
+int podnetwork_worker_check(struct error *err);
 
 /*
  * Start-up: removes filter elements of tunnels whose sandbox is not in live (NULL-terminated ids),

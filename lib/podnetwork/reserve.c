@@ -158,6 +158,7 @@ int reservation_make(struct netlink *root, struct netlink *pod, const struct res
 			.vni = wanted->vni_min + (uint32_t)((start + i) % span),
 			.port = wanted->port,
 			.local = wanted->local,
+			.no_checksum = wanted->no_checksum,
 		};
 		if (quarantined(wanted, plan.vni))
 			continue;
@@ -187,7 +188,8 @@ int reservation_make_exact(struct netlink *root, struct netlink *pod,
 	const struct vxlan_plan plan = {.name = temporary,
 		.vni = vni,
 		.port = wanted->port,
-		.local = wanted->local};
+		.local = wanted->local,
+		.no_checksum = wanted->no_checksum};
 	int errnum = link_add_vxlan(root, pod->netns_fd, &plan);
 	if (errnum) {
 		netlink_error(root, errnum, err, "make a VXLAN device with id %u on UDP port %u",

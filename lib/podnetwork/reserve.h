@@ -22,6 +22,7 @@ struct reservation {
 	uint16_t port;
 	uint32_t vni_min;
 	struct ip_prefix local; /* outer source, and the family of the tunnel */
+	bool no_checksum;       /* struct vxlan_plan */
 	const uint32_t *quarantined;
 	size_t quarantined_count;
 };

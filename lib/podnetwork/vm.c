@@ -25,6 +25,7 @@
 #include "podnetwork/filter.h"
 #include "podnetwork/model.h"
 #include "podnetwork/mtu.h"
+#include "podnetwork/offload.h"
 #include "podnetwork/netns.h"
 #include "podnetwork/podside.h"
 #include "podnetwork/reserve.h"
@@ -318,8 +319,11 @@ static int setup(const struct podnetwork_vm_settings *settings, const struct pod
 		.port = (uint16_t)network->vxlan_port,
 		.remote = worker,
 		.local = uplink.local,
+		.no_checksum = network->tunnel_csum_off,
 	};
 	if (ensure_tunnel(&root, &pod, &plan, &tunnel, err))
+		return -1;
+	if (network->nic_tx_csum_off && offload_switch_off_checksums(-1, VM_TUNNEL, err))
 		return -1;
 	fault_point("podnet-vm-up");
 	if (ensure_pod_link(&root, &pod, podns, &tunnel, network, mac, mtu, &eth, err))

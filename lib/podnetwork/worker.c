@@ -21,7 +21,9 @@
 #include "podnetwork/filter.h"
 #include "podnetwork/model.h"
 #include "podnetwork/mtu.h"
+#include "podnetwork/offload.h"
 #include "podnetwork/netns.h"
+#include "podnetwork/nftables.h"
 #include "podnetwork/redirect.h"
 #include "podnetwork/reserve.h"
 #include "podnetwork/route.h"
@@ -128,6 +130,7 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		.sandbox = settings->sandbox,
 		.port = (uint16_t)network->vxlan_port,
 		.local = local,
+		.no_checksum = network->tunnel_csum_off,
 	};
 	if (reservation_make_exact(&root, &pod, &wanted, (uint32_t)network->vxlan_id, &tunnel, err))
 		return -1;
@@ -143,6 +146,8 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return -1;
 	fault_point("podnet-filter");
 	if (connect_tunnel(&pod, &tunnel, &remote, &local, mtu, err))
+		return -1;
+	if (network->nic_tx_csum_off && offload_switch_off_checksums(netns, TUNNEL_NAME, err))
 		return -1;
 	fault_point("podnet-up");
 	if (redirect_ensure(&pod, tunnel.index, eth.index, err))
@@ -210,6 +215,11 @@ int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings
 }
 
 /* ---- start-up ---- */
+
+int podnetwork_worker_check(struct error *err)
+{
+	return nftables_check(err);
+}
 
 struct reconcile {
 	char *const *live;

@@ -22,7 +22,7 @@ struct frame_reader {
 	bool oversized;
 
 	/* private */
-	uint8_t *chunk; /* FRAME_READER_CHUNK bytes, or NULL: an idle connection holds none */
+	uint8_t *chunk;    /* FRAME_READER_CHUNK bytes, or NULL: an idle connection holds none */
 	size_t start, end; /* what of the chunk is not looked at yet */
 	uint32_t left;     /* bytes of this frame's data still to come */
 	enum { READER_HEAD, READER_DATA, READER_DONE } state;

@@ -356,6 +356,23 @@ def test_link_attributes(rig):
     assert [a["family"] for a in vm.podns.json("addr show dev eth0")[0]["addr_info"]] == ["inet"]
 
 
+@pytest.mark.parametrize("v6", [False, True])
+def test_checksums_can_be_left_out_and_kept_from_the_nic(v6):
+    with Rig(v4=not v6, v6=v6) as rig:
+        pod, vm = rig.bridge_pod("a", 7), rig.vm("a", 20)
+        rig.connect(pod, vm, "-no-tunnel-csum", "-no-nic-tx-csum")
+        assert pod.network["ext"]["tunnel-csum-off"] is pod.network["ext"]["nic-tx-csum-off"] is True
+        for space, name in ((pod.netns, "vxlan1"), (vm.netns, "ppvxlan0")):
+            [link] = space.json(f"link show {name}")
+            data = link["linkinfo"]["info_data"]
+            if v6:
+                assert data["udp_zero_csum6_tx"] is data["udp_zero_csum6_rx"] is True
+            else:
+                assert data.get("udp_csum", False) is False
+            assert "tx-checksumming: off" in space.run("ethtool", "-k", name).stdout
+        rig.transfer(rig.worker, vm.podns, pod.address, 1_000_000)
+
+
 def test_an_idle_tunnel_is_silent(rig):
     # The cluster's own noise is not what is looked for.
     rig.worker.sysctl("net.ipv6.conf.all.disable_ipv6", 1)

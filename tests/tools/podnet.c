@@ -22,7 +22,7 @@
 struct arguments {
 	char *sandbox, *netns, *host_interface, *pod_subnet_cidrs, *node_ip, *pod_interface;
 	char *network, *instance_ips, *live, *quarantine;
-	bool external;
+	bool external, tunnel_csum_off, nic_tx_csum_off;
 	int64_t vxlan_port, vxlan_min_id, count;
 	uint64_t timeout;
 };
@@ -42,6 +42,9 @@ static const struct option table[] = {
 	{"live", NULL, NULL, "list of live sandbox ids", AT(live), OPTION_STRING},
 	{"quarantine", NULL, NULL, "list of VNIs not to take", AT(quarantine), OPTION_STRING},
 	{"ext-network-via-podvm", NULL, NULL, "external network mode", AT(external), OPTION_BOOL},
+	{"no-tunnel-csum", NULL, NULL, "no checksum in outer packets", AT(tunnel_csum_off),
+		OPTION_BOOL},
+	{"no-nic-tx-csum", NULL, NULL, "checksums by the kernel", AT(nic_tx_csum_off), OPTION_BOOL},
 	{"vxlan-port", NULL, "4789", "UDP port", AT(vxlan_port), OPTION_INT, .min = 0,
 		.max = 65535},
 	{"vxlan-min-id", NULL, "555000", "lowest VNI", AT(vxlan_min_id), OPTION_INT, .min = 0,
@@ -227,6 +230,8 @@ static int run(const char *verb, struct arguments *args, struct error *err)
 		.host_interface = args->host_interface,
 		.pod_subnet_cidrs = args->pod_subnet_cidrs,
 		.external_net_via_pod_vm = args->external,
+		.tunnel_csum_off = args->tunnel_csum_off,
+		.nic_tx_csum_off = args->nic_tx_csum_off,
 		.vxlan_port = (uint16_t)args->vxlan_port,
 		.vxlan_min_id = (uint32_t)args->vxlan_min_id,
 		.quarantined = quarantined,

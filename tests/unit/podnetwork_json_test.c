@@ -148,7 +148,7 @@ static void test_exact_key_wins_over_one_in_another_case(void **state)
 	"'state':'permanent'}],"                                                                   \
 	"'rules':[{'priority':1000,'from':'10.0.0.7/32','mark':1,'mask':255,'table':200},"         \
 	"{'priority':0,'iif':'eth0','table':201,'ipv6':true}],"                                    \
-	"'underlay-mtu':9001,'encryption':'none'}"
+	"'underlay-mtu':9001,'tunnel-csum-off':true,'nic-tx-csum-off':true,'encryption':'none'}"
 
 /* What v1 makes of the lists above: no second default, a device route in place of onlink. */
 #define FULL_V1                                                                           \
@@ -170,6 +170,8 @@ static void test_ext_replaces_the_v1_lists_and_v1_says_what_it_can(void **state)
 	assert_int_equal(network.rule_count, 2);
 	assert_int_equal(podnetwork_podip_count(&network), 2);
 	assert_int_equal(network.underlay_mtu, 9001);
+	assert_true(network.tunnel_csum_off);
+	assert_true(network.nic_tx_csum_off);
 	assert_true(network.routes[2].onlink);
 	assert_string_equal(network.routes[3].protocol, "186");
 	assert_written(&network, FULL_V1 FULL_EXT "}");
@@ -273,6 +275,8 @@ static const struct {
 	{"{'ext':{'rules':[{'table':1,'from':'fd00::/8'}]}}",
 		"pod-network: ext: rules[0]: fd00::/8 is IPv6 "
 		"and \"ipv6\" is false"},
+	{"{'ext':{'tunnel-csum-off':'yes'}}",
+		"pod-network: ext: \"tunnel-csum-off\" must be true or false"},
 	{"{'ext':{'encryption':'wireguard'}}",
 		"pod-network: ext: \"encryption\" is \"wireguard\"; this pod "
 		"VM image only knows \"none\""},

@@ -615,6 +615,72 @@ static void test_no_common_version_or_suite_is_said_on_both_sides(void **state)
 	world_free(&w);
 }
 
+/* Clients of one CA share a context, and nothing of what is theirs. */
+static void test_clients_of_one_ca_keep_apart(void **state)
+{
+	(void)state;
+	struct world w;
+	world_make(&w);
+	struct tls_identity server_2 = {0}, client_2 = {0};
+	assert_int_equal(tls_issue_server(w.ca, "podvm-web-2", &server_2, NULL), 0);
+	assert_int_equal(tls_issue_client(&client_2, NULL), 0);
+	const struct tls_client_settings settings[] = {
+		{.cert_pem = w.client.cert_pem, .pinned_cert_pem = w.server.cert_pem},
+		{.cert_pem = client_2.cert_pem, .pinned_cert_pem = server_2.cert_pem},
+		{.cert_pem = client_2.cert_pem, .pinned_cert_pem = w.server.cert_pem},
+	};
+	struct tls_client *clients[array_size(settings)];
+	for (size_t i = 0; i < array_size(settings); i++) {
+		struct tls_client_settings with_ca = settings[i];
+		with_ca.ca_pem = tls_ca_cert_pem(w.ca);
+		with_ca.key_pem = i ? &client_2.key_pem : &w.client.key_pem;
+		clients[i] = tls_client_new(&with_ca, NULL);
+		assert_non_null(clients[i]);
+	}
+	static const struct {
+		size_t client;
+		bool second_server;
+		const char *client_says, *server_says;
+	} cases[] = {
+		{0, false, "", ""},
+		{1, true, "", ""},
+		{0, true,
+			"reach the pod VM: the pod VM shows another certificate than the one issued for it; "
+			"another machine answers at this address",
+			NULL},
+		/* The right server, and the certificate of another VM's client. */
+		{2, false, NULL,
+			"reach the pod VM: the certificate of the client is foreign: not signed by the CA "
+			"that this end trusts (its issuer is O=cloud-api-adaptor)"},
+		{0, false, "", ""},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		bool second = cases[i].second_server;
+		const struct tls_identity *server = second ? &server_2 : &w.server;
+		struct tls_server_settings ss = {.cert_pem = server->cert_pem,
+			.key_pem = &server->key_pem,
+			.client_ca_pem = second ? client_2.cert_pem : w.client.cert_pem};
+		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
+		cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
+		shake(clients[cases[i].client], sc, second ? "podvm-web-2" : "podvm-web-1",
+			&client_error, &server_error);
+		const char *said = client_error.kind ? error_message(&client_error) : "";
+		if (cases[i].client_says)
+			assert_string_equal(said, cases[i].client_says);
+		said = server_error.kind ? error_message(&server_error) : "";
+		if (cases[i].server_says)
+			assert_string_equal(said, cases[i].server_says);
+		/* The others go on without it. */
+		if (cases[i].client == 2)
+			tls_client_free(take_ptr(clients[2]));
+	}
+	tls_client_free(clients[0]);
+	tls_client_free(clients[1]);
+	tls_identity_free(&server_2);
+	tls_identity_free(&client_2);
+	world_free(&w);
+}
+
 static void test_a_client_without_certificate_is_not_let_in(void **state)
 {
 	(void)state;
@@ -729,6 +795,7 @@ int main(void)
 		cmocka_unit_test(test_every_suite_name_of_go_parses),
 		cmocka_unit_test(test_handshakes),
 		cmocka_unit_test(test_no_common_version_or_suite_is_said_on_both_sides),
+		cmocka_unit_test(test_clients_of_one_ca_keep_apart),
 		cmocka_unit_test(test_a_client_without_certificate_is_not_let_in),
 		cmocka_unit_test(test_what_passes_by_itself_may_be_tried_again),
 		cmocka_unit_test(test_contexts_refuse_what_cannot_work),
