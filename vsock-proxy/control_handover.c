@@ -43,7 +43,7 @@ static int give(struct peer *peer, size_t *count, struct error *err)
 {
 	struct control *c = peer->control;
 	*count = control_serving(c);
-	cleanup(free_ptr) struct tunnel **tunnels = calloc(*count + 1, sizeof(*tunnels));
+	cleanup(free_ptr) struct tunnel **tunnels = calloc(*count + 1, sizeof(void *));
 	if (!tunnels)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	size_t i = 0;

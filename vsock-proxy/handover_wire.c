@@ -20,7 +20,7 @@
 /* Room for the descriptors of a frame, aligned. */
 union ancillary {
 	char bytes[CMSG_SPACE(HANDOVER_FDS * sizeof(int))];
-	struct cmsghdr align;
+	struct cmsghdr first;
 };
 
 static bool is_gone(int errnum)
@@ -33,11 +33,10 @@ static void attach_fds(struct msghdr *message, union ancillary *room, const int 
 	memset(room, 0, sizeof(*room));
 	message->msg_control = room->bytes;
 	message->msg_controllen = CMSG_SPACE(count * sizeof(int));
-	struct cmsghdr *c = CMSG_FIRSTHDR(message);
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	room->first.cmsg_level = SOL_SOCKET;
+	room->first.cmsg_type = SCM_RIGHTS;
+	room->first.cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(&room->first), fds, count * sizeof(int));
 }
 
 int handover_send(int fd, const struct ttrpc_header *header, const struct buf *data, const int *fds,

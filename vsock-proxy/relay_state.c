@@ -44,7 +44,7 @@ static int tell_front(const struct front *front, struct told_sink *sink, struct 
 static uint32_t place_of(const struct relay *relay, const struct front *front)
 {
 	uint32_t place = 0;
-	for (const struct front *f = relay->fronts; f != front; f = f->next)
+	for (const struct front *f = relay->fronts; f && f != front; f = f->next)
 		place++;
 	return place;
 }
@@ -133,7 +133,7 @@ static int restore_call(struct relay *relay, Handover__Call *told, struct front 
 
 int relay_restore(struct relay *relay, struct told_sandbox *told, struct error *err)
 {
-	cleanup(free_ptr) struct front **fronts = calloc(told->front_count + 1, sizeof(*fronts));
+	cleanup(free_ptr) struct front **fronts = calloc(told->front_count + 1, sizeof(void *));
 	if (!fronts)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	if (port_restore(&relay->back, &told->back, err) < 0)
