@@ -1,22 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * catalogue.h - what instance types and images are like, asked once and kept
+ * catalogue.h - what instance types are like and cost, asked once and kept
+ *
+ * What EC2 has told is also kept on disk (providers/choice/catalogue_file.h): where it cannot be asked, that serves.
  */
 #ifndef PEERPOD_AWS_CATALOGUE_H
 #define PEERPOD_AWS_CATALOGUE_H
 
 #include "providers/aws/ec2.h"
 #include "providers/choice/choice.h"
+#include "providers/choice/prices.h"
 
 struct catalogue;
 
-struct catalogue *catalogue_new(struct ec2 *ec2);
+/* Prices become the catalogue's; folder: "" for none. NULL: no memory, prices are freed. */
+struct catalogue *catalogue_new(struct ec2 *ec2, const char *folder, struct prices *prices);
 void catalogue_free(struct catalogue *c);
 
-/* A type; name and family are the catalogue's and stay. zone, spot and price are left empty. */
+enum { TYPE_X86 = 1, TYPE_ARM = 2 };
+enum { TYPE_BIOS = 1, TYPE_UEFI = 2 };
+
+/* A type as EC2 tells it, or as it was remembered. */
+struct type_entry {
+	char *name, *family;
+	struct offering offering; /* zone, spot and price are left empty */
+	unsigned architectures, boots;
+	bool spot; /* there are spot instances of it */
+	struct type_entry *next;
+};
+
 struct type_facts {
-	struct offering offering;
-	bool known; /* false: the API could not be asked, sizes are 0 and everything counts as possible */
+	const struct type_entry *type; /* the catalogue's, and stays */
+	bool known; /* false: nothing tells, sizes are 0 and everything counts as possible */
 };
 
 /*
@@ -26,30 +41,19 @@ struct type_facts {
 int catalogue_types(struct catalogue *c, char *const *types, struct type_facts **facts,
 	size_t *count, const struct bound *bound, struct error *err);
 
-struct image_facts {
-	const char *root_device, *boot_mode, *architecture,
-		*state; /* the catalogue's, never NULL */
-	int64_t root_gib;
-};
+/* Sets the prices of what the region's table knows. */
+void catalogue_price(struct catalogue *c, struct offering *list, size_t count,
+	const struct bound *bound);
 
-/* ERROR_INVALID where there is no such image or it has no root device. */
-int catalogue_image(struct catalogue *c, const char *image, struct image_facts *facts,
+/*
+ * Every x86-64 type of the region in every zone that has it, on-demand and spot, with prices; where EC2 cannot be asked,
+ * what was remembered, zone "". The array is new, the strings are the catalogue's.
+ */
+int catalogue_offerings(struct catalogue *c, struct offering **list, size_t *count,
 	const struct bound *bound, struct error *err);
 
-/* Readers of the answers' items; strings are new. false: not usable. */
-struct type_entry {
-	char *name, *family;
-	struct offering offering;
-	struct type_entry *next;
-};
-struct image_entry {
-	char *id, *root_device, *boot_mode, *architecture, *state;
-	int64_t root_gib;
-	struct image_entry *next;
-};
+/* Reader of an answer's item; strings are new. false: not usable. */
 bool type_read(xmlNode *item, struct type_entry *entry);
-bool image_read(xmlNode *item, struct image_entry *entry);
 void type_entry_clear(struct type_entry *entry);
-void image_entry_clear(struct image_entry *entry);
 
 #endif

@@ -10,21 +10,129 @@
 #include "providers/aws/driver.h"
 #include "providers/aws/failure.h"
 #include "providers/aws/launch.h"
+#include "providers/aws/quota.h"
 
-static void check_ids(struct provider *p, struct check_report *r, const char *action,
-	const char *parameter, char *const *ids, const char *variable, const struct bound *bound)
+#define FILTER_MAX 200 /* values of a filter */
+#define POLICY "compare the policy with docs/providers/aws-policy.json"
+
+static void check_groups(struct provider *p, struct check_report *r, char *const *groups,
+	const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup_query query = {0};
-	query_start(&query, action, EC2_VERSION);
-	for (unsigned i = 0; ids[i]; i++)
-		query_add(&query, ids[i], "%s.%u", parameter, i + 1);
-	if (!ids[0])
-		return;
+	query_start(&query, "DescribeSecurityGroups", EC2_VERSION);
+	for (unsigned i = 0; groups[i]; i++)
+		query_add(&query, groups[i], "GroupId.%u", i + 1);
 	if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0)
-		check_failure(r, variable, NULL, &why);
+		check_failure(r, "AWS_SG_IDS", NULL, &why);
 	else
-		check_right(r, variable, "%zu found", list_count(ids));
+		check_right(r, "AWS_SG_IDS", "%zu found", list_count(groups));
+}
+
+/* Is each type to be had in one of the zones? */
+static void check_zones(struct provider *p, struct check_report *r, char *const *types,
+	char *const *zones, const struct bound *bound)
+{
+	cleanup_error why = ERROR_INIT;
+	cleanup_query query = {0};
+	cleanup_xml *reply = NULL;
+	query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
+	query_add(&query, "availability-zone", "LocationType");
+	query_filter(&query, 1, "instance-type", (const char *const *)types);
+	query_filter(&query, 2, "location", (const char *const *)zones);
+	if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, &why) < 0) {
+		check_failure(r, "zones", NULL, &why);
+		return;
+	}
+	for (; *types; types++) {
+		cleanup(buf_free) struct buf in = BUF_INIT, all = BUF_INIT;
+		xmlNode *i = xml_first_item(xmlDocGetRootElement(reply), "instanceTypeOfferingSet");
+		for (; i; i = xml_next_item(i)) {
+			cleanup(free_ptr) char *type = xml_text(i, "instanceType"),
+					       *zone = xml_text(i, "location");
+			if (type && zone && !strcmp(type, *types))
+				buf_printf(&in, "%s%s", in.len ? ", " : "", zone);
+		}
+		for (char *const *zone = zones; *zone; zone++)
+			buf_printf(&all, "%s%s", all.len ? ", " : "", *zone);
+		if (in.len)
+			check_right(r, "zones", "%s is offered in %s", *types, buf_text(&in));
+		else
+			check_wrong(r, ERROR_CAPACITY, "zones", "use a subnet in another zone",
+				"%s is not offered in %s", *types, buf_text(&all));
+	}
+}
+
+static void check_subnets(struct provider *p, struct check_report *r, char *const *subnets,
+	const struct bound *bound)
+{
+	cleanup_error why = ERROR_INIT;
+	cleanup_query query = {0};
+	cleanup_xml *reply = NULL;
+	cleanup(buf_free) struct buf zones = BUF_INIT;
+	query_start(&query, "DescribeSubnets", EC2_VERSION);
+	for (unsigned i = 0; subnets[i]; i++)
+		query_add(&query, subnets[i], "SubnetId.%u", i + 1);
+	if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, &why) < 0) {
+		check_failure(r, "AWS_SUBNET_ID", NULL, &why);
+		return;
+	}
+	xmlNode *i = xml_first_item(xmlDocGetRootElement(reply), "subnetSet");
+	for (; i; i = xml_next_item(i)) {
+		cleanup(free_ptr) char *id = xml_text(i, "subnetId"),
+				       *zone = xml_text(i, "availabilityZone");
+		int64_t left = xml_number(i, "availableIpAddressCount", -1);
+		if (!id || !zone)
+			continue;
+		buf_printf(&zones, "%s%s", zones.len ? "," : "", zone);
+		if (left == 0)
+			check_wrong(r, ERROR_CAPACITY, "AWS_SUBNET_ID", "add another subnet",
+				"%s in %s has no free address", id, zone);
+		else
+			check_right(r, "AWS_SUBNET_ID", "%s in %s, %lld free addresses", id, zone,
+				(long long)left);
+	}
+	const struct aws_options *o = p->options;
+	cleanup_list zone_list = list_split(buf_text(&zones));
+	cleanup_list types = list_split(*o->instance_types ? o->instance_types : o->instance_type);
+	if (zone_list && *zone_list && types && *types && list_count(types) < FILTER_MAX)
+		check_zones(p, r, types, zone_list, bound);
+}
+
+/* What list and delete need beside the instances themselves. */
+static void check_leftovers(struct provider *p, struct check_report *r, const struct bound *bound)
+{
+	static const char *const actions[] = {"DescribeNetworkInterfaces", "DescribeAddresses",
+		"DescribeVolumes"};
+	for (size_t i = 0; i < array_size(actions); i++) {
+		cleanup_error why = ERROR_INIT;
+		cleanup_query query = {0};
+		query_start(&query, actions[i], EC2_VERSION);
+		query_add(&query, "true", "DryRun");
+		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) == 0 ||
+			failure_has_code(&why, "DryRunOperation"))
+			check_right(r, "leftovers", "%s is allowed", actions[i]);
+		else
+			check_failure(r, "leftovers", POLICY, &why);
+	}
+}
+
+/* In the markets that the options name. */
+static void check_quotas(struct provider *p, struct check_report *r, const struct type_facts *facts,
+	size_t count, const struct bound *bound)
+{
+	const char *spot = p->options->spot;
+	cleanup(free_ptr) struct offering *list = calloc(2 * count + 1, sizeof(*list));
+	size_t n = 0;
+	for (size_t i = 0; list && i < 2 * count; i++) {
+		bool is_spot = i & 1;
+		if (!facts[i / 2].known || !strcmp(spot, is_spot ? "false" : "true"))
+			continue;
+		list[n] = facts[i / 2].type->offering;
+		list[n++].spot = is_spot;
+	}
+	if (list)
+		quota_check(p->ec2, r, list, n, bound);
 }
 
 static void check_types(struct provider *p, struct check_report *r, bool snp,
@@ -43,7 +151,7 @@ static void check_types(struct provider *p, struct check_report *r, bool snp,
 			"%zu of %zu do not exist in this region", total - count, total);
 	}
 	for (size_t i = 0; i < count; i++) {
-		const struct offering *f = &facts[i].offering;
+		const struct offering *f = &facts[i].type->offering;
 		if (!facts[i].known)
 			check_unknown(r, "instance types", "%s", f->type);
 		else if (snp && !(f->tees & CHOICE_TEE_SNP))
@@ -55,6 +163,7 @@ static void check_types(struct provider *p, struct check_report *r, bool snp,
 				(long long)f->vcpus, (long long)f->memory_mib,
 				f->tees & CHOICE_TEE_SNP ? ", SEV-SNP" : "");
 	}
+	check_quotas(p, r, facts, count, bound);
 	free(facts);
 	list_free(types);
 }
@@ -73,6 +182,7 @@ static void check_launch(struct provider *p, struct check_report *r,
 		.instance_type = "",
 		.image = ""};
 	const struct offering offering = {.type = o->instance_type,
+		.spot = !strcmp(o->spot, "true"),
 		.zone = network->subnets && network->subnets[0] ? network->subnets[0] : ""};
 	struct launch launch = {.options = o,
 		.request = &request,
@@ -80,14 +190,16 @@ static void check_launch(struct provider *p, struct check_report *r,
 		.image = o->image,
 		.image_facts = *image,
 		.offering = o->use_launch_template ? NULL : &offering,
-		.snp = snp};
+		.snp = snp,
+		.spot = !strcmp(o->spot, "true"),
+		.extras = ""};
 	if (launch_query(&launch, true, &query, &why) == 0 &&
-		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) < 0 &&
-		failure_has_code(&why, "DryRunOperation"))
+		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) == 0)
+		error_set(&why, ERROR_INTERNAL, "EC2 took no notice of DryRun");
+	if (failure_has_code(&why, "DryRunOperation"))
 		check_right(r, "launch", "EC2 would launch it (dry run)");
 	else
-		check_failure(r, "launch", "compare the policy with docs/providers/aws-policy.json",
-			&why);
+		check_failure(r, "launch", POLICY, &why);
 }
 
 int driver_check(struct provider *p, struct check_report *r, const struct bound *bound,
@@ -96,9 +208,8 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 	cleanup_error why = ERROR_INIT;
 	const struct aws_options *o = p->options;
 	struct place_network network = {0};
-	struct image_facts image = {"", "", "", "", 0};
+	struct image_facts image = IMAGE_FACTS_NONE;
 	bool snp = !o->disable_cvm && !o->use_launch_template;
-	static char *const none[] = {NULL};
 	cleanup_query query = {0};
 	/* Without a region or credentials nothing else can be found out. */
 	query_start(&query, "DescribeInstances", EC2_VERSION);
@@ -108,7 +219,7 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 		return check_conclude(r, err);
 	}
 	check_right(r, "credentials", "EC2 takes them");
-	if (*o->image && catalogue_image(p->catalogue, o->image, &image, bound, &why) < 0)
+	if (*o->image && image_look_up(p->images, o->image, &image, bound, &why) < 0)
 		check_failure(r, "PODVM_AMI_ID", NULL, &why);
 	else if (snp && !strcmp(image.boot_mode, "legacy-bios"))
 		check_wrong(r, ERROR_INVALID, "PODVM_AMI_ID", "register it with boot mode uefi",
@@ -120,12 +231,13 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 	bool have_network = place_network(ec2_place(p->ec2), &network, bound, &why) == 0;
 	if (!have_network)
 		check_failure(r, "network", NULL, &why);
-	check_ids(p, r, "DescribeSubnets", "SubnetId", have_network ? network.subnets : none,
-		"AWS_SUBNET_ID", bound);
-	check_ids(p, r, "DescribeSecurityGroups", "GroupId",
-		have_network ? network.security_groups : none, "AWS_SG_IDS", bound);
+	if (have_network && *network.subnets)
+		check_subnets(p, r, network.subnets, bound);
+	if (have_network && *network.security_groups)
+		check_groups(p, r, network.security_groups, bound);
 	if (!o->use_launch_template)
 		check_types(p, r, snp, bound);
+	check_leftovers(p, r, bound);
 	if (!r->wrong)
 		check_launch(p, r, &network, &image, snp, bound);
 	if (bound_check(bound, "check", err) < 0)

@@ -3,12 +3,13 @@
  * create.c - an instance is made, or the one of this token found; see driver.h
  *
  * 1. Look for a live instance with the token's tag: after a crash it may be there.
- * 2. Rank what may be launched where (providers/choice) and try one after the other while EC2 says that it has no
- *    capacity there or the account no quota; what was refused is remembered.
+ * 2. Rank what may be launched where (candidates.h) and try one after the other while EC2 says that it has no
+ *    capacity there or the account no quota; what was refused is remembered. With AWS_SPOT=prefer, spot first and then
+ *    on-demand.
  * 3. RunInstances carries a ClientToken, so a repeated call makes no second instance. EC2 remembers tokens also of
  *    instances that have ended, and refuses one that comes with other parameters: then the next one is used,
  *    token, token-2, token-3 ..., after a look for a live instance.
- * 4. Attach existing volumes, which needs a running instance.
+ * 4. Attach existing volumes, and make what RunInstances cannot (extras.h), which needs a running instance.
  *
  * What fails after an instance was made, or may have been, terminates it.
  */
@@ -17,103 +18,17 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "providers/aws/candidates.h"
 #include "providers/aws/driver.h"
+#include "providers/aws/extras.h"
 #include "providers/aws/failure.h"
 #include "providers/aws/launch.h"
 #include "providers/choice/fallback.h"
 
-#define TRIES_MAX 32
+#define TRIES_MAX \
+	256 /* client tokens of a pod: one for each offering that was refused, and each that ended */
 #define UNDO_NS (15 * NS_PER_S)
 #define MISMATCH_LOOKS 3
-
-/* ---- what may be launched where ---------------------------------------------------------------------------- */
-
-struct offerings {
-	struct type_facts *facts;
-	struct offering *list;
-	size_t count;
-	struct choice choice;
-	char **types, **allowed, **subnets;
-};
-
-static void offerings_free(struct offerings *o)
-{
-	choice_free(&o->choice);
-	free(o->facts);
-	free(o->list);
-	list_free(o->types);
-	list_free(o->allowed);
-	list_free(o->subnets);
-}
-
-/* The allowed types, and what the pod asks for, so that it is told why it cannot have it. */
-static char **candidate_types(const struct aws_options *o, const char *asked)
-{
-	const char *allowed = *o->instance_types ? o->instance_types : o->instance_type;
-	cleanup(buf_free) struct buf text = BUF_INIT;
-	char **list = list_split(allowed);
-	bool listed = !*asked;
-	for (char **p = list; p && *p; p++)
-		listed |= !strcmp(*p, asked);
-	if (!list || listed)
-		return list;
-	list_free(list);
-	buf_printf(&text, "%s,%s", allowed, asked);
-	return list_split(buf_text(&text));
-}
-
-static int offerings_multiply(struct offerings *o, size_t facts, bool spot, struct error *err)
-{
-	size_t subnets = 0;
-	while (o->subnets[subnets])
-		subnets++;
-	o->list = calloc(facts * subnets + 1, sizeof(*o->list));
-	if (!o->list)
-		return error_set(err, ERROR_CAPACITY, "out of memory");
-	for (size_t f = 0; f < facts; f++) {
-		for (size_t s = 0; s < subnets; s++) {
-			struct offering *one = &o->list[o->count++];
-			*one = o->facts[f].offering;
-			one->zone = o->subnets[s];
-			one->spot = spot;
-		}
-	}
-	return 0;
-}
-
-static int offerings_rank(struct provider *p, const struct instance_request *r, bool snp,
-	struct offerings *o, const struct bound *bound, struct error *err)
-{
-	const struct aws_options *options = p->options;
-	size_t facts = 0;
-	o->types = candidate_types(options, r->instance_type);
-	o->allowed = list_split(options->instance_types);
-	if (!o->types || !o->allowed)
-		return error_set(err, ERROR_CAPACITY, "out of memory");
-	if (catalogue_types(p->catalogue, o->types, &o->facts, &facts, bound, err) < 0 ||
-		offerings_multiply(o, facts, options->spot, err) < 0)
-		return -1;
-	const struct choice_request request = {
-		.vcpus = r->vcpus,
-		.memory_mib = r->memory_mib,
-		.gpus = r->gpus,
-		.tees = snp ? CHOICE_TEE_SNP : 0,
-		.type = r->instance_type,
-		.default_type = options->instance_type,
-		.allowed = (const char *const *)o->allowed,
-		.spot = options->spot,
-		.on_demand = !options->spot,
-		.nics = r->second_nic ? 2 : 1,
-		.volumes = (int64_t)r->volume_count,
-	};
-	if (choice_rank(o->list, o->count, &request, p->refusals, &o->choice, err) == 0)
-		return 0;
-	/* Nothing but what EC2 refused a short while ago is no mistake of the pod's. */
-	if (err && err->kind == ERROR_INVALID &&
-		strstr(error_message(err), "refused a short while ago"))
-		err->kind = ERROR_CAPACITY;
-	return -1;
-}
 
 /* ---- one RunInstances -------------------------------------------------------------------------------------- */
 
@@ -159,6 +74,9 @@ static int run_once(struct making *m, struct vm *vm, const struct bound *bound, 
 					why.kind == ERROR_CANCELED);
 	if (result < 0 && why.kind == ERROR_EXISTS)
 		return find_live(m->p, token, vm, bound) == 0 ? 1 : 0;
+	/* The instance of this client token is so long gone that EC2 cannot show it any more. */
+	if (result < 0 && failure_has_code(&why, "InvalidInstanceID.NotFound"))
+		return 0;
 	if (result < 0)
 		return error_move(err, &why);
 	xmlNode *item = xml_first_item(xmlDocGetRootElement(reply), "instancesSet");
@@ -200,9 +118,12 @@ static int run_ranked(void *with, const struct offering *offering, const struct 
 
 /* ---- the whole --------------------------------------------------------------------------------------------- */
 
+/* A launch template says itself whether its instances are confidential, unless the pod does. */
 static bool wants_snp(const struct provider *p, const struct instance_request *r)
 {
-	return r->tee == TEE_SNP || (r->tee == TEE_DEFAULT && !p->options->disable_cvm);
+	const struct aws_options *o = p->options;
+	return r->tee == TEE_SNP ||
+	       (r->tee == TEE_DEFAULT && !o->disable_cvm && !o->use_launch_template);
 }
 
 static int image_check(const struct image_facts *facts, const char *image, bool snp,
@@ -232,39 +153,88 @@ static void undo(struct making *m, struct vm *vm, struct error *err)
 		return;
 	if (!vm->id && find_live(m->p, token, vm, &bound) < 0) {
 		error_append(err,
-			" (whether an instance was made is not known; if so, it has the tag peerpod-token=%s)",
+			" (whether an instance was made is not known; if so, it has the tag " TAG_TOKEN
+			"=%s)",
 			token);
 		return;
 	}
 	if (vm_terminate(m->p, vm->id, &bound, &why) < 0)
 		error_append(err, " (instance %s is left behind: %s)", vm->id, error_message(&why));
+	error_clear(&why);
+	if (*m->launch.extras && extras_remove(m->p, NULL, token, &bound, &why) < 0)
+		error_append(err, " (something with the tag " TAG_TOKEN "=%s is left behind: %s)",
+			token, error_message(&why));
 }
 
-static int make(struct making *m, bool snp, const char *zone, struct vm *vm,
-	const struct bound *bound, struct error *err)
+/* Without a ranking, by the launch template alone. */
+static int run_template(struct making *m, struct vm *vm, bool spot, const struct bound *bound,
+	struct error *err)
+{
+	m->launch.spot = spot;
+	return run_offering(m, NULL, vm, bound, err);
+}
+
+static int run_candidates(struct making *m, const struct image_facts *image, char *const *subnets,
+	bool spot, struct vm *vm, const struct bound *bound, struct error *err)
+{
+	cleanup(candidates_free) struct candidates candidates = {0};
+	struct run run = {m, vm};
+	if (candidates_rank(m->p, m->launch.request, image, m->launch.snp, subnets, spot,
+		    &candidates, bound, err) < 0)
+		return -1;
+	choice_log("aws", &candidates.choice);
+	return choice_try("aws", &candidates.choice, m->p->refusals, run_ranked, &run, bound, err);
+}
+
+/* One market after the other: the next one where EC2 has no room, or nothing of this one fits. */
+static int run_markets(struct making *m, const struct image_facts *image, char *const *subnets,
+	struct vm *vm, const struct bound *bound, struct error *err)
+{
+	struct markets markets = markets_of(m->p->options, m->launch.request);
+	bool by_template = !image && !candidates_asked(m->launch.request);
+	for (size_t i = 0;; i++) {
+		cleanup_error why = ERROR_INIT;
+		bool spot = markets.spot[i];
+		int result = by_template ? run_template(m, vm, spot, bound, &why)
+					 : run_candidates(m, image, subnets, spot, vm, bound, &why);
+		if (result == 0)
+			return 0;
+		bool elsewhere = why.kind == ERROR_CAPACITY || why.kind == ERROR_QUOTA ||
+				 (why.kind == ERROR_INVALID && !m->tries);
+		if (!elsewhere || i + 1 == markets.count)
+			return error_move(err, &why);
+		log_info("aws: no spot instance, so an on-demand one: %s", error_message(&why));
+	}
+}
+
+static int make(struct making *m, const char *zone, struct vm *vm, const struct bound *bound,
+	struct error *err)
 {
 	struct provider *p = m->p;
-	const struct instance_request *r = m->launch.request;
-	cleanup(offerings_free) struct offerings offerings = {0};
+	struct launch *l = &m->launch;
+	cleanup_list subnets = NULL;
+	static char *anywhere[] = {(char *)"", NULL};
 	if (p->options->use_launch_template)
-		return run_offering(m, NULL, vm, bound, err);
-	if (catalogue_image(p->catalogue, m->launch.image, &m->launch.image_facts, bound, err) <
-			0 ||
-		image_check(&m->launch.image_facts, m->launch.image, snp, err) < 0 ||
-		place_network(ec2_place(p->ec2), &m->launch.network, bound, err) < 0 ||
-		subnets_in_zone(p, m->launch.network.subnets, zone, &offerings.subnets, bound,
-			err) < 0 ||
-		offerings_rank(p, r, snp, &offerings, bound, err) < 0)
+		return run_markets(m, NULL, anywhere, vm, bound, err);
+	if (image_look_up(p->images, l->image, &l->image_facts, bound, err) < 0 ||
+		image_check(&l->image_facts, l->image, l->snp, err) < 0 ||
+		place_network(ec2_place(p->ec2), &l->network, bound, err) < 0 ||
+		subnets_in_zone(p, l->network.subnets, zone, &subnets, bound, err) < 0)
 		return -1;
-	choice_log("aws", &offerings.choice);
-	struct run run = {m, vm};
-	if (choice_try("aws", &offerings.choice, p->refusals, run_ranked, &run, bound, err) < 0)
-		return -1;
-	if (snp && (!vm->snp || strcmp(vm->snp, "enabled") != 0))
+	return run_markets(m, &l->image_facts, subnets, vm, bound, err);
+}
+
+/* What makes a launched instance, or one found again, what was asked for. */
+static int complete(struct making *m, struct vm *vm, const struct bound *bound, struct error *err)
+{
+	const struct instance_request *r = m->launch.request;
+	if (m->launch.snp && (!vm->snp || strcmp(vm->snp, "enabled") != 0))
 		return error_set(err, ERROR_UNSUPPORTED,
 			"instance %s was made without SEV-SNP (EC2 says: %s), so it is not used",
 			vm->id, vm->snp ? vm->snp : "nothing");
-	return 0;
+	if (volumes_attach(m->p, vm->id, r, bound, err) < 0)
+		return -1;
+	return extras_make(m->p, vm->id, r, bound, err);
 }
 
 int driver_create(struct provider *p, const struct instance_request *r, struct instance *instance,
@@ -273,14 +243,16 @@ int driver_create(struct provider *p, const struct instance_request *r, struct i
 	cleanup_vm vm = {0};
 	cleanup_error why = ERROR_INIT;
 	cleanup(free_ptr) char *zone = NULL;
-	if (launch_check(p->options, r, err) < 0)
+	if (launch_check(r, err) < 0)
 		return -1;
 	struct making m = {
 		.p = p,
 		.launch = {.options = p->options,
 			.request = r,
 			.image = *r->image ? r->image : p->options->image,
-			.snp = wants_snp(p, r)},
+			.image_facts = IMAGE_FACTS_NONE,
+			.snp = wants_snp(p, r),
+			.extras = extras_wanted(p->options, r)},
 	};
 	int found = describe(p->by_token, r->token, &vm, bound, &why);
 	if (found < 0 && why.kind != ERROR_GONE)
@@ -288,9 +260,9 @@ int driver_create(struct provider *p, const struct instance_request *r, struct i
 	error_clear(&why);
 	if (volumes_check(p, r, vm.id ? vm.id : "", &zone, bound, err) < 0)
 		return -1;
-	int result = found == 0 ? 0 : make(&m, m.launch.snp, zone, &vm, bound, &why);
+	int result = found == 0 ? 0 : make(&m, zone, &vm, bound, &why);
 	if (result == 0)
-		result = volumes_attach(p, vm.id, r, bound, &why);
+		result = complete(&m, &vm, bound, &why);
 	if (result < 0) {
 		undo(&m, &vm, &why);
 		return error_move(err, &why);

@@ -23,7 +23,7 @@ struct describer {
 
 static const char *key_of(const struct describer *d, const struct vm *vm)
 {
-	return !strcmp(d->filter, "instance-id") ? vm->id : vm->token;
+	return !strcmp(d->filter, "instance-id") ? vm->id : vm->tags.token;
 }
 
 static void answer_page(struct describer *d, struct batch *batch, xmlNode *root)

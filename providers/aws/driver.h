@@ -3,7 +3,7 @@
  * driver.h - the state of the AWS driver, and its verbs
  *
  * An instance is made whole by one RunInstances: tags, volumes and network interfaces come and go with it, so that a
- * crash leaves an instance that can be found by its tags, or nothing.
+ * crash leaves an instance that can be found by its tags, or nothing. What cannot be made so has the same tags (extras.h).
  */
 #ifndef PEERPOD_AWS_DRIVER_H
 #define PEERPOD_AWS_DRIVER_H
@@ -11,6 +11,7 @@
 #include "providers/aws/catalogue.h"
 #include "providers/aws/describe.h"
 #include "providers/aws/ec2.h"
+#include "providers/aws/image.h"
 #include "providers/aws/options.h"
 #include "http/attempt.h"
 #include "providers/choice/choice.h"
@@ -21,6 +22,7 @@ struct provider {
 	struct ec2 *ec2;
 	struct describer *by_id, *by_token;
 	struct catalogue *catalogue;
+	struct images *images;
 	struct choice_memory *refusals;
 };
 
@@ -35,14 +37,19 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
 int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
 	struct error *err);
+int driver_offerings(struct provider *p, struct offering **list, size_t *count,
+	const struct bound *bound, struct error *err);
 char *driver_console_tail(struct provider *p, const char *id, size_t max,
 	const struct bound *bound);
 
 /* i-, and 8 to 17 hexadecimal digits. ERROR_INVALID. */
 int instance_id_check(const char *id, struct error *err);
 
-/* Waits until the instance runs. ERROR_CAPACITY and the like, with EC2's reason, where it ends instead. */
-int vm_wait_running(struct provider *p, const char *id, const struct bound *bound,
+/*
+ * Waits until the instance runs, and tells what it is like then. ERROR_CAPACITY and the like, with EC2's reason, where
+ * it ends instead.
+ */
+int vm_wait_running(struct provider *p, const char *id, struct vm *vm, const struct bound *bound,
 	struct error *err);
 
 /* Attaches existing volumes in their order; what is attached already is fine. */

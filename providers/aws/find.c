@@ -5,9 +5,10 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/log.h"
 #include "providers/aws/driver.h"
 #include "providers/aws/failure.h"
-#include "providers/aws/tags.h"
+#include "providers/aws/resource.h"
 
 /* EC2 shows a new instance to everybody within seconds. */
 #define APPEAR_NS (15 * NS_PER_S)
@@ -79,13 +80,12 @@ static bool is_running(const struct vm *vm, const void *with)
 	return vm->state && !strcmp(vm->state, "running");
 }
 
-int vm_wait_running(struct provider *p, const char *id, const struct bound *bound,
+int vm_wait_running(struct provider *p, const char *id, struct vm *vm, const struct bound *bound,
 	struct error *err)
 {
-	cleanup_vm vm = {0};
 	struct wait wait = {.appear_ns = deadline_in(APPEAR_NS)};
 	int result;
-	while ((result = look(p, id, &vm, is_running, NULL, &wait, bound, err)) == 0)
+	while ((result = look(p, id, vm, is_running, NULL, &wait, bound, err)) == 0)
 		continue;
 	return result < 0 ? -1 : 0;
 }
@@ -101,7 +101,7 @@ static bool has_addresses(const struct vm *vm, const void *with)
 	if (wanted->public_ip && !vm->public_ip)
 		return false;
 	for (size_t i = 0; i < wanted->needed; i++) {
-		if (!vm->addresses[i] && !(i == 0 && wanted->public_ip))
+		if (!vm->nics[i].address && !(i == 0 && wanted->public_ip))
 			return false;
 	}
 	return true;
@@ -134,7 +134,7 @@ static int list_add(struct provider *p, xmlNode *item, struct instance **list, s
 	cleanup_vm vm = {0};
 	if (vm_read(item, &vm, err) < 0)
 		return -1;
-	if (!vm.token || vm_is_dead(&vm))
+	if (!vm.tags.token || vm_is_dead(&vm))
 		return 0;
 	struct instance *grown = reallocarray(*list, *count + 1, sizeof(**list));
 	if (!grown)
@@ -177,6 +177,51 @@ static int list_page(struct provider *p, const char *cluster, const char *node, 
 	return 0;
 }
 
+static int list_leftover(struct resource *r, struct instance **list, size_t *count,
+	struct error *err)
+{
+	struct instance *grown = reallocarray(*list, *count + 1, sizeof(**list));
+	if (!grown)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	*list = grown;
+	grown[*count] = (struct instance){.id = r->id, .created = r->created};
+	r->id = NULL;
+	tags_give(&r->tags, &grown[(*count)++]);
+	return 0;
+}
+
+/* What carries our tags and is attached to nothing. */
+static int list_leftovers(struct provider *p, const struct resource_kind *kind, const char *cluster,
+	const char *node, struct instance **list, size_t *count, const struct bound *bound,
+	struct error *err)
+{
+	const char *filters[9] = {"tag-key", TAG_TOKEN};
+	cleanup(resource_free_ptr) struct resource *found = NULL;
+	cleanup_error why = ERROR_INIT;
+	size_t n = 2;
+	const char *const more[][2] = {{"tag:" TAG_CLUSTER, cluster}, {"tag:" TAG_NODE, node}};
+	for (size_t i = 0; i < array_size(more); i++) {
+		if (*more[i][1]) {
+			filters[n++] = more[i][0];
+			filters[n++] = more[i][1];
+		}
+	}
+	resource_free_filter(kind, &filters[n]);
+	if (resources_find(p->ec2, kind, filters, &found, bound, &why) < 0) {
+		/* A policy from before leftovers were looked for: instances are listed all the same. */
+		if (why.kind != ERROR_DENIED)
+			return error_move(err, &why);
+		log_warn("aws: a %s that is left over is not seen: %s", resource_kind_name(kind),
+			error_message(&why));
+		return 0;
+	}
+	for (struct resource *r = found; r; r = r->next) {
+		if (!r->user && list_leftover(r, list, count, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int driver_list(struct provider *p, const char *cluster, const char *node,
 	struct instance **instances, size_t *count, const struct bound *bound, struct error *err)
 {
@@ -189,6 +234,13 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 			return -1;
 		}
 	} while (next);
+	for (size_t i = 0; resource_kinds[i]; i++) {
+		if (list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err) <
+			0) {
+			instances_free(list, n);
+			return -1;
+		}
+	}
 	*instances = list;
 	*count = n;
 	return 0;

@@ -11,7 +11,7 @@
 
 #define TOKEN_MAX 48 /* a ClientToken has 64 characters; the rest is for the number of the try */
 
-int launch_check(const struct aws_options *o, const struct instance_request *r, struct error *err)
+int launch_check(const struct instance_request *r, struct error *err)
 {
 	size_t len = strlen(r->token);
 	if (!len || len > TOKEN_MAX || strspn(r->token, "0123456789abcdefABCDEF-") != len)
@@ -25,55 +25,19 @@ int launch_check(const struct aws_options *o, const struct instance_request *r, 
 	if (r->tee == TEE_TDX)
 		return error_set(err, ERROR_UNSUPPORTED,
 			"EC2 has no Intel TDX: it has AMD SEV-SNP");
-	if (r->second_nic && o->use_public_ip)
+	if (r->tee == TEE_SEV)
 		return error_set(err, ERROR_UNSUPPORTED,
-			"a second network interface and USE_PUBLIC_IP exclude each other: EC2 gives no public address "
-			"to an instance that is launched with two");
-	if (r->second_nic && o->use_launch_template)
-		return error_set(err, ERROR_UNSUPPORTED,
-			"a second network interface and USE_PODVM_LAUNCHTEMPLATE exclude each other");
+			"EC2 has no AMD SEV without SNP: ask for SEV-SNP");
 	return 0;
-}
-
-static void add_tag(struct query *q, unsigned spec, unsigned *n, const char *key, const char *value)
-{
-	char cut[TAG_VALUE_MAX + 1];
-	snprintf(cut, sizeof(cut), "%s", value);
-	(*n)++;
-	query_add(q, key, "TagSpecification.%u.Tag.%u.Key", spec, *n);
-	query_add(q, cut, "TagSpecification.%u.Tag.%u.Value", spec, *n);
 }
 
 static int add_tags(const struct launch *l, struct query *q, struct error *err)
 {
 	static const char *const kinds[] = {"instance", "volume", "network-interface"};
-	const struct instance_owner *owner = &l->request->owner;
-	const char *const ours[][2] = {
-		{"Name", l->request->name},
-		{TAG_TOKEN, l->request->token},
-		{TAG_CLUSTER, owner->cluster},
-		{TAG_NODE, owner->node},
-		{TAG_NAMESPACE, owner->pod_namespace},
-		{TAG_POD, owner->pod},
-		{TAG_SANDBOX, owner->sandbox},
-	};
 	for (unsigned k = 0; k < array_size(kinds); k++) {
-		unsigned n = 0;
-		const char *text = l->options->tags;
-		query_add(q, kinds[k], "TagSpecification.%u.ResourceType", k + 1);
-		for (size_t i = 0; i < array_size(ours); i++) {
-			if (ours[i][1] && *ours[i][1])
-				add_tag(q, k + 1, &n, ours[i][0], ours[i][1]);
-		}
-		for (;;) {
-			cleanup(free_ptr) char *key = NULL, *value = NULL;
-			int more = tags_next(&text, &key, &value, err);
-			if (more < 0)
-				return -1;
-			if (!more)
-				break;
-			add_tag(q, k + 1, &n, key, value);
-		}
+		if (tags_add(q, k + 1, kinds[k], l->request, k == 0 ? l->extras : "",
+			    l->options->tags, err) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -91,29 +55,41 @@ static void add_nic(const struct launch *l, struct query *q, unsigned n)
 	query_add(q, n == 1 ? "0" : "1", "%sDeviceIndex", prefix);
 	query_add(q, l->offering->zone, "%sSubnetId", prefix);
 	add_groups(l, q, prefix);
-	if (l->options->use_public_ip)
+	/* Not with two: then it is an elastic address (extras.h). */
+	if (l->options->use_public_ip && !l->request->second_nic)
 		query_add(q, "true", "%sAssociatePublicIpAddress", prefix);
 	query_add(q, "true", "%sDeleteOnTermination", prefix);
 }
 
-static void add_root_volume(const struct launch *l, struct query *q)
+/* What the options say of the root volume; and no volume of the AMI outlives the instance, whatever the AMI says. */
+static int add_volumes(const struct launch *l, struct query *q, struct error *err)
 {
 	const struct aws_options *o = l->options;
-	const char *prefix = "BlockDeviceMapping.1.";
-	if (!o->root_volume_gib && !*o->root_volume_type && !o->root_volume_encrypted)
-		return;
-	int64_t gib = o->root_volume_gib > l->image_facts.root_gib ? o->root_volume_gib
-								   : l->image_facts.root_gib;
-	query_add(q, l->image_facts.root_device, "%sDeviceName", prefix);
-	if (gib)
-		query_add_int(q, gib, "BlockDeviceMapping.1.Ebs.VolumeSize");
-	if (*o->root_volume_type)
-		query_add(q, o->root_volume_type, "%sEbs.VolumeType", prefix);
-	if (o->root_volume_encrypted)
-		query_add(q, "true", "%sEbs.Encrypted", prefix);
-	if (*o->kms_key)
-		query_add(q, o->kms_key, "%sEbs.KmsKeyId", prefix);
-	query_add(q, "true", "%sEbs.DeleteOnTermination", prefix);
+	const struct image_facts *image = &l->image_facts;
+	unsigned n = 0;
+	int64_t gib = o->root_volume_gib > image->root_gib ? o->root_volume_gib : image->root_gib;
+	bool changed = o->root_volume_gib || *o->root_volume_type || o->root_volume_encrypted;
+	char **kept = list_split(image->kept_devices);
+	if (!kept)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	if (changed || image->keeps_root) {
+		query_add(q, image->root_device, "BlockDeviceMapping.%u.DeviceName", ++n);
+		if (changed && gib)
+			query_add_int(q, gib, "BlockDeviceMapping.1.Ebs.VolumeSize");
+		if (*o->root_volume_type)
+			query_add(q, o->root_volume_type, "BlockDeviceMapping.1.Ebs.VolumeType");
+		if (o->root_volume_encrypted)
+			query_add(q, "true", "BlockDeviceMapping.1.Ebs.Encrypted");
+		if (*o->kms_key)
+			query_add(q, o->kms_key, "BlockDeviceMapping.1.Ebs.KmsKeyId");
+		query_add(q, "true", "BlockDeviceMapping.1.Ebs.DeleteOnTermination");
+	}
+	for (char **device = kept; *device; device++) {
+		query_add(q, *device, "BlockDeviceMapping.%u.DeviceName", ++n);
+		query_add(q, "true", "BlockDeviceMapping.%u.Ebs.DeleteOnTermination", n);
+	}
+	list_free(kept);
+	return 0;
 }
 
 /* What a launch template says otherwise; the pod's own wishes still count there. */
@@ -122,11 +98,11 @@ static void add_template(const struct launch *l, struct query *q)
 	query_add(q, l->options->launch_template, "LaunchTemplate.LaunchTemplateName");
 	if (*l->request->image)
 		query_add(q, l->request->image, "ImageId");
-	if (*l->request->instance_type)
-		query_add(q, l->request->instance_type, "InstanceType");
+	if (l->offering)
+		query_add(q, l->offering->type, "InstanceType");
 }
 
-static void add_machine(const struct launch *l, struct query *q)
+static int add_machine(const struct launch *l, struct query *q, struct error *err)
 {
 	query_add(q, l->image, "ImageId");
 	query_add(q, l->offering->type, "InstanceType");
@@ -140,9 +116,12 @@ static void add_machine(const struct launch *l, struct query *q)
 	}
 	if (*l->network.key_name)
 		query_add(q, l->network.key_name, "KeyName");
-	add_root_volume(l, q);
-	if (l->snp)
-		query_add(q, "enabled", "CpuOptions.AmdSevSnp");
+	/* A name, or an ARN. */
+	const char *profile = l->options->instance_profile;
+	if (*profile)
+		query_add(q, profile, "IamInstanceProfile.%s",
+			strncmp(profile, "arn:", 4) ? "Name" : "Arn");
+	return add_volumes(l, q, err);
 }
 
 int launch_query(const struct launch *l, bool dry, struct query *q, struct error *err)
@@ -156,13 +135,15 @@ int launch_query(const struct launch *l, bool dry, struct query *q, struct error
 		query_add(q, "true", "DryRun");
 	else
 		query_add(q, l->client_token, "ClientToken");
-	if (l->offering)
-		add_machine(l, q);
-	else
+	if (l->options->use_launch_template)
 		add_template(l, q);
+	else if (add_machine(l, q, err) < 0)
+		return -1;
+	if (l->snp)
+		query_add(q, "enabled", "CpuOptions.AmdSevSnp");
 	query_add(q, buf_text(&user_data), "UserData");
-	/* A pod VM that powers itself off must not linger as a stopped instance. */
-	if (l->options->spot)
+	/* A pod VM that powers itself off must not linger as a stopped instance; spot ones never do. */
+	if (l->offering ? l->offering->spot : l->spot)
 		query_add(q, "spot", "InstanceMarketOptions.MarketType");
 	else
 		query_add(q, "terminate", "InstanceInitiatedShutdownBehavior");

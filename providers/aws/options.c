@@ -7,8 +7,13 @@
 
 #include "base/cleanup.h"
 #include "providers/aws/tags.h"
+#include "providers/choice/catalogue_file.h"
 
+static const char *const spot_choices[] = {"false", "true", "prefer", NULL};
 static const char *const volume_types[] = {"", "gp2", "gp3", "io1", "io2", "standard", NULL};
+
+/* STS: RoleSessionName */
+#define SESSION_LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+=,.@-"
 
 #define AT(member) offsetof(struct aws_options, member)
 
@@ -89,6 +94,8 @@ const struct option aws_option_table[AWS_OPTION_COUNT] = {
 		AT(container_token_file), OPTION_STRING},
 	{NULL, "AWS_CONTAINER_AUTHORIZATION_TOKEN", "", "the token itself", AT(container_token),
 		OPTION_SECRET},
+	{NULL, "AWS_MAX_ATTEMPTS", "5", "tries of a call that fails in passing", AT(attempts_max),
+		OPTION_INT, .min = 1, .max = 100},
 	{NULL, "AWS_USE_FIPS_ENDPOINT", "false", "use the FIPS endpoints", AT(use_fips),
 		OPTION_BOOL},
 	{NULL, "AWS_USE_DUALSTACK_ENDPOINT", "false", "use the IPv4 and IPv6 endpoints",
@@ -102,11 +109,22 @@ const struct option aws_option_table[AWS_OPTION_COUNT] = {
 	{"root-volume-kms-key", "AWS_ROOT_VOLUME_KMS_KEY", "",
 		"KMS key of the root volume; empty: the account's default", AT(kms_key),
 		OPTION_STRING},
-	{"spot", "AWS_SPOT", "false", "spot instances: cheaper, and taken away at any time",
-		AT(spot), OPTION_BOOL},
+	{"spot", "AWS_SPOT", "false",
+		"spot instances, cheaper and taken away at any time, for pods that do not say; prefer: on-demand where "
+		"there is no spot capacity",
+		AT(spot), OPTION_ENUM, .choices = spot_choices},
 	{"imdsv2-only", "AWS_IMDSV2_ONLY", "false",
 		"pod VMs' metadata by IMDSv2 and one hop only; images must know it",
 		AT(imdsv2_only), OPTION_BOOL},
+	{"instance-profile", "AWS_INSTANCE_PROFILE", "",
+		"instance profile of the pod VMs, a name or an ARN; empty: none",
+		AT(instance_profile), OPTION_STRING},
+	{"prices", "AWS_PRICES", "",
+		"file with prices instead of the one that comes with the driver", AT(prices),
+		OPTION_STRING},
+	{"catalogue-folder", "AWS_CATALOGUE_FOLDER", CATALOGUE_FOLDER,
+		"where instance types are remembered for when EC2 cannot be asked; empty: nowhere",
+		AT(catalogue_folder), OPTION_STRING},
 };
 
 int tags_next(const char **text, char **key, char **value, struct error *err)
@@ -210,6 +228,12 @@ int aws_options_check(const struct aws_options *o, struct error *err)
 		ids_check(o->subnet, "subnet-", "AWS_SUBNET_ID", err) < 0 ||
 		ids_check(o->security_groups, "sg-", "AWS_SG_IDS", err) < 0)
 		return -1;
+	size_t session = strlen(o->role_session);
+	if (session && (session < 2 || session > 64 ||
+			       strspn(o->role_session, SESSION_LETTERS) != session))
+		return error_set(err, ERROR_INVALID,
+			"AWS_ROLE_SESSION_NAME: \"%.80s\" must have 2 to 64 letters, digits and _+=,.@-",
+			o->role_session);
 	if (*o->kms_key && !o->root_volume_encrypted)
 		return error_set(err, ERROR_INVALID,
 			"AWS_ROOT_VOLUME_KMS_KEY needs AWS_ROOT_VOLUME_ENCRYPTED");

@@ -30,11 +30,13 @@ struct aws_options {
 	struct secret container_token;
 	bool ignore_endpoints, imds_disabled, use_fips, use_dualstack;
 
-	char *root_volume_type, *kms_key;
-	bool root_volume_encrypted, spot, imdsv2_only;
+	int64_t attempts_max;
+
+	char *root_volume_type, *kms_key, *spot, *instance_profile, *prices, *catalogue_folder;
+	bool root_volume_encrypted, imdsv2_only;
 };
 
-#define AWS_OPTION_COUNT 44
+#define AWS_OPTION_COUNT 48
 extern const struct option aws_option_table[AWS_OPTION_COUNT];
 
 /* What the table cannot say. The first fault found. */

@@ -19,6 +19,7 @@ static void driver_close(struct provider *p)
 	describer_free(p->by_id);
 	describer_free(p->by_token);
 	catalogue_free(p->catalogue);
+	images_free(p->images);
 	if (p->refusals)
 		choice_memory_free(p->refusals);
 	ec2_free(p->ec2);
@@ -35,20 +36,34 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	if (aws_options_check(options, err) < 0)
 		return NULL;
 	xmlInitParser();
+	cleanup(prices_free_ptr) struct prices *prices = prices_load("aws", options->prices, err);
+	if (!prices) {
+		error_prefix(err, "AWS_PRICES");
+		return NULL;
+	}
 	cleanup(driver_close_ptr) struct provider *p = calloc(1, sizeof(*p));
 	if (p) {
 		p->options = options;
 		p->ec2 = ec2_new(options, err);
+		if (!p->ec2)
+			return NULL;
 		p->by_id = describer_new(p->ec2, "instance-id", false);
-		p->by_token = describer_new(p->ec2, "tag:" TAG_TOKEN, true);
-		p->catalogue = catalogue_new(p->ec2);
+		p->by_token = describer_new(p->ec2, TOKEN_FILTER, true);
+		p->catalogue = catalogue_new(p->ec2, options->catalogue_folder, take_ptr(prices));
+		p->images = images_new(p->ec2);
 		p->refusals = choice_memory_new();
 	}
-	if (!p || !p->ec2 || !p->by_id || !p->by_token || !p->catalogue || !p->refusals) {
+	if (!p || !p->by_id || !p->by_token || !p->catalogue || !p->images || !p->refusals) {
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}
 	return take_ptr(p);
+}
+
+int driver_offerings(struct provider *p, struct offering **list, size_t *count,
+	const struct bound *bound, struct error *err)
+{
+	return catalogue_offerings(p->catalogue, list, count, bound, err);
 }
 
 /* EC2 gives ids out itself. */
@@ -69,6 +84,7 @@ const struct provider_table peerpod_provider = {
 	.open = driver_open,
 	.close = driver_close,
 	.check = driver_check,
+	.offerings = driver_offerings,
 	.expected_id = driver_expected_id,
 	.create = driver_create,
 	.wait_addresses = driver_wait_addresses,

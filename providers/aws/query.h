@@ -7,6 +7,7 @@
 #ifndef PEERPOD_AWS_QUERY_H
 #define PEERPOD_AWS_QUERY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/buf.h"
 
@@ -15,6 +16,7 @@
 
 struct query {
 	const char *action; /* not owned */
+	bool once; /* may not be carried out twice: after a passing fault the caller has to look */
 	struct buf body;
 };
 

@@ -5,62 +5,64 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "providers/aws/credentials.h"
-#include "providers/aws/tags.h"
 
 void vm_free(struct vm *vm)
 {
 	char *strings[] = {vm->id, vm->state, vm->reason_code, vm->reason, vm->snp, vm->public_ip,
-		vm->name, vm->token, vm->cluster, vm->node, vm->pod_namespace, vm->pod,
-		vm->sandbox};
+		vm->groups};
 	for (size_t i = 0; i < array_size(strings); i++)
 		free(strings[i]);
-	for (size_t i = 0; i < VM_NICS_MAX; i++)
-		free(vm->addresses[i]);
+	for (size_t i = 0; i < VM_NICS_MAX; i++) {
+		free(vm->nics[i].id);
+		free(vm->nics[i].address);
+		free(vm->nics[i].subnet);
+		free(vm->nics[i].attachment);
+	}
+	tags_free(&vm->tags);
 	*vm = (struct vm){0};
 }
 
-static void read_tags(xmlNode *item, struct vm *vm)
+static char *read_groups(xmlNode *nic)
 {
-	const struct {
-		const char *key;
-		char **to;
-	} tags[] = {
-		{"Name", &vm->name},
-		{TAG_TOKEN, &vm->token},
-		{TAG_CLUSTER, &vm->cluster},
-		{TAG_NODE, &vm->node},
-		{TAG_NAMESPACE, &vm->pod_namespace},
-		{TAG_POD, &vm->pod},
-		{TAG_SANDBOX, &vm->sandbox},
-	};
-	for (xmlNode *tag = xml_first_item(item, "tagSet"); tag; tag = xml_next_item(tag)) {
-		cleanup(free_ptr) char *key = xml_text(tag, "key");
-		for (size_t i = 0; key && i < array_size(tags); i++) {
-			if (!strcmp(key, tags[i].key) && !*tags[i].to)
-				*tags[i].to = xml_text(tag, "value");
-		}
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	for (xmlNode *group = xml_first_item(nic, "groupSet"); group;
+		group = xml_next_item(group)) {
+		cleanup(free_ptr) char *id = xml_text(group, "groupId");
+		if (id)
+			buf_printf(&text, "%s%s", text.len ? "," : "", id);
 	}
+	return text.len ? buf_take(&text) : NULL;
 }
 
 static void read_nics(xmlNode *item, struct vm *vm)
 {
-	for (xmlNode *nic = xml_first_item(item, "networkInterfaceSet"); nic;
-		nic = xml_next_item(nic)) {
-		int64_t index = xml_number(nic, "attachment/deviceIndex", 0);
-		if (index < 0 || index >= VM_NICS_MAX || vm->addresses[index])
+	for (xmlNode *i = xml_first_item(item, "networkInterfaceSet"); i; i = xml_next_item(i)) {
+		int64_t index = xml_number(i, "attachment/deviceIndex", 0);
+		if (index < 0 || index >= VM_NICS_MAX || vm->nics[index].id ||
+			vm->nics[index].address)
 			continue;
-		vm->addresses[index] = xml_text(nic, "privateIpAddress");
-		if (index == 0 && !vm->public_ip)
-			vm->public_ip = xml_text(nic, "association/publicIp");
+		cleanup(free_ptr) char *goes = xml_text(i, "attachment/deleteOnTermination");
+		vm->nics[index] = (struct vm_nic){
+			.id = xml_text(i, "networkInterfaceId"),
+			.address = xml_text(i, "privateIpAddress"),
+			.subnet = xml_text(i, "subnetId"),
+			.attachment = xml_text(i, "attachment/attachmentId"),
+			.lasts = goes && !strcmp(goes, "false"),
+		};
+		if (index == 0) {
+			vm->public_ip = xml_text(i, "association/publicIp");
+			vm->groups = read_groups(i);
+		}
 	}
-	if (!vm->addresses[0])
-		vm->addresses[0] = xml_text(item, "privateIpAddress");
+	if (!vm->nics[0].address)
+		vm->nics[0].address = xml_text(item, "privateIpAddress");
 	if (!vm->public_ip)
 		vm->public_ip = xml_text(item, "ipAddress");
 	for (size_t i = 0; i < VM_NICS_MAX; i++) {
-		if (vm->addresses[i] && !strcmp(vm->addresses[i], "0.0.0.0"))
-			free(take_ptr(vm->addresses[i]));
+		if (vm->nics[i].address && !strcmp(vm->nics[i].address, "0.0.0.0"))
+			free(take_ptr(vm->nics[i].address));
 	}
 }
 
@@ -76,7 +78,7 @@ int vm_read(xmlNode *item, struct vm *vm, struct error *err)
 	cleanup(free_ptr) char *launched = xml_text(item, "launchTime");
 	int64_t when = launched ? aws_time_parse(launched) : 0;
 	vm->launched = when > 0 ? when : 0;
-	read_tags(item, vm);
+	tags_read(item, &vm->tags);
 	read_nics(item, vm);
 	return 0;
 }
@@ -87,26 +89,15 @@ bool vm_is_dead(const struct vm *vm)
 	       (!strcmp(vm->state, "terminated") || !strcmp(vm->state, "shutting-down"));
 }
 
-static char *or_empty(char **text)
-{
-	return *text ? take_ptr(*text) : strdup("");
-}
-
 int vm_give(struct vm *vm, bool public_ip, struct instance *instance, struct error *err)
 {
 	*instance = (struct instance){
 		.id = vm->id,
-		.name = or_empty(&vm->name),
-		.sandbox = or_empty(&vm->sandbox),
-		.node = or_empty(&vm->node),
-		.cluster = or_empty(&vm->cluster),
-		.pod = or_empty(&vm->pod),
-		.pod_namespace = or_empty(&vm->pod_namespace),
-		.token = or_empty(&vm->token),
 		.created = vm->launched,
 		.addresses = calloc(VM_NICS_MAX + 1, sizeof(char *)),
 	};
 	vm->id = NULL;
+	tags_give(&vm->tags, instance);
 	if (!instance->addresses) {
 		instance_free(instance);
 		return error_set(err, ERROR_CAPACITY, "out of memory");
@@ -115,7 +106,7 @@ int vm_give(struct vm *vm, bool public_ip, struct instance *instance, struct err
 	if (public_ip && !vm->public_ip)
 		return 0;
 	for (size_t i = 0; i < VM_NICS_MAX; i++) {
-		char **from = public_ip && i == 0 ? &vm->public_ip : &vm->addresses[i];
+		char **from = public_ip && i == 0 ? &vm->public_ip : &vm->nics[i].address;
 		if (!*from)
 			break;
 		instance->addresses[count++] = take_ptr(*from);

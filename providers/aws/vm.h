@@ -8,15 +8,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/error.h"
+#include "providers/aws/tags.h"
 #include "providers/aws/xml.h"
 #include "providers/provider.h"
 
 #define VM_NICS_MAX 8
 
+/* A network interface, at its device index. */
+struct vm_nic {
+	char *id, *address, *subnet, *attachment; /* NULL: not there (yet) */
+	bool lasts;                               /* not deleted when the instance ends */
+};
+
 struct vm {
-	char *id, *state, *reason_code, *reason, *snp, *public_ip, *name;
-	char *addresses[VM_NICS_MAX]; /* private ones by device index; NULL: none yet */
-	char *token, *cluster, *node, *pod_namespace, *pod, *sandbox; /* tags; NULL: not there */
+	char *id, *state, *reason_code, *reason, *snp, *public_ip;
+	struct vm_nic nics[VM_NICS_MAX];
+	char *groups; /* of the first NIC, with commas; NULL: not told */
+	struct tags tags;
 	int64_t launched;
 };
 

@@ -12,6 +12,7 @@
 #include "providers/aws/driver.h"
 
 #define VOLUMES_MAX 27 /* what most Nitro types take */
+#define TRIES_MAX 4    /* of attaching, while that fails in passing */
 
 struct volume {
 	char *zone, *state, *instance, *attachment;
@@ -122,42 +123,59 @@ static void device_name(size_t index, char name[16])
 			(char)('a' + (index - 25) % 26));
 }
 
+/*
+ * Attaches those that are not yet. After a passing fault it is not known whether one is: *unsure is set then, and
+ * the next look tells.
+ */
 static int attach_missing(struct provider *p, const char *id, const struct instance_request *r,
-	const struct volume *volumes, const struct bound *bound, struct error *err)
+	const struct volume *volumes, bool *unsure, const struct bound *bound, struct error *err)
 {
 	for (size_t i = 0; i < r->volume_count; i++) {
 		char device[16];
 		cleanup_query query = {0};
+		cleanup_error why = ERROR_INIT;
 		if (attached_to(&volumes[i], id, NULL))
 			continue;
 		device_name(i, device);
 		query_start(&query, "AttachVolume", EC2_VERSION);
+		query.once = true;
 		query_add(&query, r->volumes[i].id, "VolumeId");
 		query_add(&query, id, "InstanceId");
 		query_add(&query, device, "Device");
-		if (ec2_do(p->ec2, EC2_CHANGE, &query, bound, err) < 0)
-			return error_prefix(err, "attach volume %s to %s", r->volumes[i].id, id);
+		if (ec2_do(p->ec2, EC2_CHANGE, &query, bound, &why) == 0)
+			continue;
+		error_prefix(&why, "attach volume %s to %s", r->volumes[i].id, id);
+		*unsure = *unsure || why.kind == ERROR_RETRY;
+		error_clear(err);
+		error_move(err, &why);
+		if (!*unsure)
+			return -1;
 	}
-	return 0;
+	return *unsure ? -1 : 0;
 }
 
 int volumes_attach(struct provider *p, const char *id, const struct instance_request *r,
 	const struct bound *bound, struct error *err)
 {
 	cleanup(volumes_clear) struct volume volumes[VOLUMES_MAX] = {0};
+	cleanup_vm vm = {0};
 	if (!r->volume_count)
 		return 0;
-	if (vm_wait_running(p, id, bound, err) < 0 || volumes_look(p, r, volumes, bound, err) < 0 ||
-		attach_missing(p, id, r, volumes, bound, err) < 0)
+	if (vm_wait_running(p, id, &vm, bound, err) < 0)
 		return -1;
-	for (unsigned looks = 0;; looks++) {
+	for (unsigned looks = 0, tries = 0;; looks++) {
 		size_t attached = 0;
+		bool unsure = false;
+		cleanup_error why = ERROR_INIT;
 		if (volumes_look(p, r, volumes, bound, err) < 0)
 			return -1;
 		for (size_t i = 0; i < r->volume_count; i++)
 			attached += attached_to(&volumes[i], id, "attached");
 		if (attached == r->volume_count)
 			return 0;
+		if (attach_missing(p, id, r, volumes, &unsure, bound, &why) < 0 &&
+			(!unsure || ++tries == TRIES_MAX))
+			return error_move(err, &why);
 		if (bound_sleep(bound, poll_pause_ns(looks), "wait until the volumes are attached",
 			    err) < 0)
 			return -1;

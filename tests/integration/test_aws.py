@@ -1,47 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The AWS driver against moto behind a front that checks every signature (aws_rig.py)."""
+"""The AWS driver against the fake EC2: launches, markets, fallback, limits, leftovers, errors, the check, the documents."""
 
 import json
+import pathlib
 import re
 import secrets
-import ssl
 import subprocess
 import time
 
 import pytest
 
-import aws_rig
-from aws_rig import ToolError
+from aws_rig import Driver, ToolError
+from fakes import ec2
 from peerpod import paths
 
 
-@pytest.fixture(scope="module")
-def running():
-    cloud = aws_rig.Cloud()
-    try:
-        yield cloud.start()
-    finally:
-        cloud.close()
+@pytest.fixture(scope="module", autouse=True)
+def early(aws_storm):
+    """The creations of test_aws_throughput.py take 48 seconds: they begin here."""
 
 
 @pytest.fixture
-def cloud(running):
-    """An EC2 without instances of ours, and a front that remembers nothing."""
-    running.reset_front()
-    yield running
-    launched = running.front.count("RunInstances")
-    running.reset_front()
-    for instance in running.tool("list") if launched else []:
-        running.tool("delete", id=instance["id"])
+def cloud():
+    with ec2.Ec2() as running:
+        yield running
+
+
+@pytest.fixture
+def driver(cloud):
+    return Driver(cloud)
 
 
 def new_token() -> str:
     return secrets.token_hex(16)
 
 
-def create(cloud, environment=(), **more):
+def create(driver, environment=(), **more):
     arguments = {"token": new_token(), "name": "podvm-web-01234567", "pod": "web", "cluster": "c1", "node": "n1", **more}
-    return cloud.tool("create", environment, **arguments)
+    return driver.tool("create", environment, **arguments)
 
 
 def failed(function, *arguments, **more) -> ToolError:
@@ -53,392 +49,380 @@ def failed(function, *arguments, **more) -> ToolError:
 # ---- the life of an instance -------------------------------------------------------------------------------
 
 
-def test_an_instance_from_create_to_nothing(cloud):
-    token = new_token()
-    made = create(cloud, token=token, sandbox="s1")
-    assert re.fullmatch(r"i-[0-9a-f]{17}", made["id"]) and len(made["addresses"]) == 1
-    assert (made["name"], made["token"], made["pod"], made["cluster"], made["node"]) == ("podvm-web-01234567", token, "web", "c1", "n1")
-    assert cloud.tool("wait", id=made["id"])["addresses"] == made["addresses"]
-    assert cloud.tool("find", token=token)["id"] == made["id"]
-    assert [one["id"] for one in cloud.tool("list", cluster="c1", node="n1")] == [made["id"]]
-    assert cloud.tool("list", cluster="other") == []
-    cloud.tool("delete", id=made["id"])
-    assert cloud.tool("list") == []
-    assert failed(cloud.tool, "find", token=token).kind == "gone"
-    volumes = cloud.ask("DescribeVolumes", **{"Filter.1.Name": "tag:peerpod-token", "Filter.1.Value.1": token})
-    assert "<volumeId>" not in volumes
+def test_an_instance_from_create_to_nothing(cloud, driver):
+    made = create(driver, sandbox="s1")
+    assert (made["name"], made["pod"], made["cluster"], made["node"]) == ("podvm-web-01234567", "web", "c1", "n1")
+    assert driver.tool("wait", id=made["id"])["addresses"] == made["addresses"]
+    assert driver.tool("find", token=made["token"])["id"] == made["id"]
+    assert [one["id"] for one in driver.tool("list", cluster="c1", node="n1")] == [made["id"]]
+    assert driver.tool("list", cluster="other") == []
+    driver.tool("delete", id=made["id"])
+    assert driver.tool("list") == [] and cloud.inventory() == {}
+    assert failed(driver.tool, "find", token=made["token"]).kind == "gone"
 
 
-def test_request_is_confidential_tagged_and_carries_the_token(cloud):
-    token = new_token()
-    made = create(cloud, {"TAGS": "team=a b"}, token=token)
-    (sent,) = cloud.front.sent("RunInstances")
-    assert sent["ClientToken"] == token and sent["CpuOptions.AmdSevSnp"] == "enabled"
-    assert sent["InstanceType"] == "m6a.large" and sent["InstanceInitiatedShutdownBehavior"] == "terminate"
-    for resource in (made["id"], re.search(r"<volumeId>(.*?)<", cloud.ask("DescribeInstances", **{"InstanceId.1": made["id"]})).group(1)):
-        tags = cloud.ask("DescribeTags", **{"Filter.1.Name": "resource-id", "Filter.1.Value.1": resource})
-        for text in (token, "peerpod-token", "team", "a b", "podvm-web-01234567"):
-            assert f">{text}<" in tags, (resource, text)
+def test_every_signature_and_parameter_was_right(cloud, driver):
+    create(driver)
+    assert [call.status for call in cloud.calls if call.method == "POST"] == [200] * len(cloud.log)
+    assert {key for _, key in cloud.log} == {ec2.KEY}
 
 
-def test_root_volume_is_as_configured(cloud):
-    create(cloud, {"ROOT_VOLUME_SIZE": "50", "AWS_ROOT_VOLUME_TYPE": "gp3", "AWS_ROOT_VOLUME_ENCRYPTED": "true"})
-    (sent,) = cloud.front.sent("RunInstances")
-    names = ("DeviceName", "Ebs.VolumeSize", "Ebs.VolumeType", "Ebs.Encrypted", "Ebs.DeleteOnTermination")
-    assert [sent["BlockDeviceMapping.1." + name] for name in names] == ["/dev/sda1", "50", "gp3", "true", "true"]
+def test_two_nics_have_two_addresses(cloud, driver):
+    made = create(driver, second_nic=1)
+    assert len(set(driver.tool("wait", id=made["id"], needed=2)["addresses"])) == 2
+    driver.tool("delete", id=made["id"])
+    assert cloud.inventory() == {}
 
 
-def test_second_nic_has_its_own_address_and_goes_with_the_instance(cloud):
-    made = create(cloud, second_nic=1)
-    addresses = cloud.tool("wait", id=made["id"], needed=2)["addresses"]
-    assert len(set(addresses)) == 2
-    (sent,) = cloud.front.sent("RunInstances")
-    assert sent["NetworkInterface.2.DeviceIndex"] == "1" and sent["NetworkInterface.2.DeleteOnTermination"] == "true"
+def test_public_address_comes_first(cloud, driver):
+    public = {"USE_PUBLIC_IP": "true"}
+    made = create(driver, public)
+    assert driver.tool("wait", public, id=made["id"])["addresses"][0].startswith("198.51.100.")
+    two = create(driver, public, second_nic=1)
+    addresses = driver.tool("wait", public, id=two["id"], needed=2)["addresses"]
+    (address,) = cloud.addresses.values()
+    assert addresses[0] == address.public and len(addresses) == 2 and address.tags["peerpod-token"] == two["token"]
+    assert cloud.vms[two["id"]].tags["peerpod-extras"] == "address"
+    for one in (made, two):
+        driver.tool("delete", public, id=one["id"])
+    assert cloud.inventory() == {}
 
 
-def test_public_address_comes_first(cloud):
-    made = create(cloud, {"USE_PUBLIC_IP": "true"})
-    address = cloud.tool("wait", {"USE_PUBLIC_IP": "true"}, id=made["id"])["addresses"][0]
-    assert f"<publicIp>{address}</publicIp>" in cloud.ask("DescribeInstances", **{"InstanceId.1": made["id"]})
-    refused = failed(create, cloud, {"USE_PUBLIC_IP": "true"}, second_nic=1)
-    assert refused.kind == "unsupported" and "exclude each other" in refused.message
-
-
-def test_a_launch_template_says_what_the_pod_does_not(cloud):
-    cloud.ask(
-        "CreateLaunchTemplate",
-        **{
-            "LaunchTemplateName": "kata",
-            "LaunchTemplateData.ImageId": cloud.image,
-            "LaunchTemplateData.InstanceType": "m6a.large",
-            "LaunchTemplateData.NetworkInterface.1.SubnetId": cloud.subnets[0],
-            "LaunchTemplateData.NetworkInterface.1.DeviceIndex": "0",
-        },
-    )
-    template = {"USE_PODVM_LAUNCHTEMPLATE": "true", "PODVM_AMI_ID": None, "AWS_SUBNET_ID": None, "AWS_SG_IDS": None}
-    made = create(cloud, template)
-    assert made["id"] in [one["id"] for one in cloud.tool("list")]
-    (sent,) = cloud.front.sent("RunInstances")
-    assert sent["LaunchTemplate.LaunchTemplateName"] == "kata"
-    assert not {"ImageId", "InstanceType", "SubnetId", "CpuOptions.AmdSevSnp", "BlockDeviceMapping.1.DeviceName"} & set(sent)
-    assert cloud.front.count("DescribeImages") == 0
-
-
-def make_volume(cloud, zone) -> str:
-    answer = cloud.ask("CreateVolume", AvailabilityZone=zone, Size="1")
-    return re.search(r"<volumeId>(.*?)</volumeId>", answer).group(1)
-
-
-def test_volumes_are_attached_in_order_in_their_zone_and_survive(cloud):
-    subnet = cloud.subnets[1]
-    volumes = [make_volume(cloud, cloud.zones[subnet]) for _ in range(2)]
-    made = create(cloud, {"AWS_SUBNET_ID": ",".join(cloud.subnets)}, volumes=",".join(volumes))
-    (sent,) = cloud.front.sent("RunInstances")
+def test_volumes_are_attached_in_order_in_their_zone_and_survive(cloud, driver):
+    subnet = list(cloud.subnets)[1]
+    volumes = [cloud.make_volume(cloud.subnets[subnet]) for _ in range(3)]
+    made = create(driver, {"AWS_SUBNET_ID": ",".join(cloud.subnets)}, volumes=",".join(volumes))
+    (sent,) = cloud.sent("RunInstances")
     assert sent["SubnetId"] == subnet
-    attached = [(one["VolumeId"], one["Device"]) for one in cloud.front.sent("AttachVolume")]
-    assert attached == [(volumes[0], "/dev/xvdb"), (volumes[1], "/dev/xvdc")]
-    refused = failed(create, cloud, {"AWS_SUBNET_ID": subnet}, volumes=volumes[0])
+    assert [cloud.volumes[one].device for one in volumes] == ["/dev/xvdb", "/dev/xvdc", "/dev/xvdd"]
+    refused = failed(create, driver, {"AWS_SUBNET_ID": subnet}, volumes=volumes[0])
     assert f"volume {volumes[0]} is in-use, attached to {made['id']}" in refused.message
-    cloud.tool("delete", id=made["id"])
-    for volume in volumes:
-        assert "<status>available</status>" in cloud.ask("DescribeVolumes", **{"VolumeId.1": volume})
-    assert cloud.front.count("RunInstances") == 1
+    driver.tool("delete", id=made["id"])
+    assert cloud.inventory() == {"volumes": sorted(volumes)} and cloud.count("RunInstances") == 1
 
 
-def test_a_volume_elsewhere_is_refused_before_anything_is_made(cloud):
-    volume = make_volume(cloud, cloud.zones[cloud.subnets[1]])
-    refused = failed(create, cloud, volumes=volume)
+def test_a_volume_elsewhere_is_refused_before_anything_is_made(cloud, driver):
+    volume = cloud.make_volume(cloud.zones[1])
+    refused = failed(create, driver, volumes=volume)
     assert refused.kind == "invalid" and "none of the subnets of AWS_SUBNET_ID is" in refused.message
-    assert cloud.front.count("RunInstances") == 0
+    assert cloud.count("RunInstances") == 0
 
 
-# ---- once, whatever happens --------------------------------------------------------------------------------
+def test_console_is_told(cloud, driver):
+    made = create(driver)
+    assert driver.tool("console", id=made["id"])["tail"] == cloud.console
+    assert driver.tool("console", id="nonsense")["tail"] == ""
 
 
-def test_create_with_the_same_token_gives_the_same_instance(cloud):
-    token = new_token()
-    assert create(cloud, token=token)["id"] == create(cloud, token=token)["id"]
-    assert cloud.front.count("RunInstances") == 1
+def test_an_instance_that_dies_says_of_what(cloud, driver):
+    for code, kind in (("Server.InsufficientInstanceCapacity", "capacity"), ("Client.VolumeLimitExceeded", "quota")):
+        cloud.doom = (code, "scripted")
+        made = create(driver)
+        error = failed(driver.tool, "wait", id=made["id"], needed=2)
+        assert error.kind == kind and f"{code}: scripted" in error.message
+    cloud.doom = ("Client.InternalError", "Client error on launch")
+    made = create(driver)
+    assert failed(driver.tool, "wait", id=made["id"], needed=2).kind == "invalid"
 
 
-def test_a_connection_that_breaks_after_the_launch_makes_no_second_instance(cloud):
-    cloud.front.script("RunInstances", drop=True)
-    made = create(cloud)
-    assert cloud.front.count("RunInstances") == 2
-    assert [one["id"] for one in cloud.tool("list")] == [made["id"]]
+def test_delete_of_what_is_not_ours_is_refused(cloud, driver):
+    ours = create(driver)
+    cloud.vms[ours["id"]].tags.clear()
+    things = [ours["id"], cloud.make_volume(), cloud.make_nic(), cloud.make_address()]
+    for thing in things:
+        error = failed(driver.tool, "delete", id=thing)
+        assert error.kind == "denied" and f"{thing} carries no tag peerpod-token" in error.message
+    assert driver.tool("list") == [] and cloud.live()
+    assert not cloud.actions() & {"TerminateInstances", "DeleteVolume", "DeleteNetworkInterface", "ReleaseAddress"}
 
 
-def test_crash_before_the_answer_with_other_user_data_later_gives_the_same_instance(cloud):
-    """The token's instance is there but not shown yet: EC2 refuses other parameters, and the driver looks again."""
-    token = new_token()
-    made = create(cloud, token=token)
-    cloud.front.script("DescribeInstances", code="InvalidInstanceID.NotFound", status=400)
-    again = create(cloud, token=token, vcpus=1, memory=1)
-    assert again["id"] == made["id"]
+def test_leftovers_are_listed_by_owner_and_deleted_by_id(cloud, driver):
+    tags = {"peerpod-token": "00ff", "peerpod-cluster": "c1", "peerpod-node": "n1", "peerpod-sandbox": "s1", "Name": "podvm-x"}
+    left = [cloud.make_volume(tags=tags), cloud.make_nic(tags), cloud.make_address(tags)]
+    for other in ({}, {"peerpod-token": "00fe", "peerpod-cluster": "c2"}):
+        cloud.make_volume(tags=other), cloud.make_nic(other), cloud.make_address(other)
+    shown = driver.tool("list", cluster="c1", node="n1")
+    assert sorted(one["id"] for one in shown) == sorted(left)
+    assert {(one["name"], one["sandbox"], one["token"]) for one in shown} == {("podvm-x", "s1", "00ff")}
+    assert [one["created"] > 0 for one in shown if one["id"].startswith("vol-")] == [True]
+    for thing in left:
+        driver.tool("delete", id=thing)
+        driver.tool("delete", id=thing)
+    assert driver.tool("list", cluster="c1") == [] and len(driver.tool("list")) == 3
 
 
-@pytest.mark.parametrize("later", [{}, {"ROOT_VOLUME_SIZE": "40"}], ids=["same-request", "other-request"])
-def test_a_token_of_an_instance_that_ended_is_not_used_again(cloud, later):
-    token = new_token()
-    first = create(cloud, token=token)
-    cloud.tool("delete", id=first["id"])
-    second = create(cloud, later, token=token)
-    assert second["id"] != first["id"]
-    assert [one["ClientToken"] for one in cloud.front.sent("RunInstances")] == [token, token, token + "-2"]
+def test_what_is_in_use_is_no_leftover(cloud, driver):
+    made = create(driver, {"USE_PUBLIC_IP": "true"}, second_nic=1)
+    assert [one["id"] for one in driver.tool("list")] == [made["id"]]
+    for thing in [*cloud.volumes, *cloud.nics, *cloud.addresses]:
+        assert "it is deleted with its instance" in failed(driver.tool, "delete", id=thing).message
 
 
-def test_a_creation_that_fails_half_way_leaves_nothing(cloud):
-    volume = make_volume(cloud, cloud.zones[cloud.subnets[0]])
-    cloud.front.script("AttachVolume", code="InvalidParameterValue", status=400)
-    error = failed(create, cloud, volumes=volume)
-    assert "AttachVolume: InvalidParameterValue: scripted (HTTP 400, request request-InvalidParameterValue)" in error.message
-    assert cloud.tool("list") == []
+def test_a_policy_without_leftovers_lists_instances(cloud, driver):
+    made = create(driver)
+    cloud.denied |= {"DescribeNetworkInterfaces", "DescribeAddresses", "DescribeVolumes"}
+    assert [one["id"] for one in driver.tool("list")] == [made["id"]]
+    assert "a network interface that is left over is not seen: " in driver.log
 
 
-def test_delete_of_what_is_gone_succeeds_and_of_what_is_not_ours_is_refused(cloud):
-    cloud.tool("delete", id="i-0123456789abcdef0")
-    foreign = re.search(
-        r"<instanceId>(.*?)<",
-        cloud.ask("RunInstances", ImageId=cloud.image, MinCount="1", MaxCount="1", InstanceType="t3.micro"),
-    ).group(1)
-    refused = failed(cloud.tool, "delete", id=foreign)
-    assert refused.kind == "denied" and "carries no tag peerpod-token" in refused.message
-    assert foreign not in [one["id"] for one in cloud.tool("list")]
-    assert failed(cloud.tool, "delete", id="").message.startswith('"" is no EC2 instance id')
-    assert cloud.front.count("TerminateInstances") == 0
-    cloud.ask("TerminateInstances", **{"InstanceId.1": foreign})
+def test_list_goes_through_all_pages(cloud, driver):
+    made = driver.tool("parallel 4 create", token=new_token()[:20] + "%d", name="podvm-%d")
+    cloud.page_max = 2
+    assert sorted(one["id"] for one in driver.tool("list")) == sorted(one["id"] for one in made)
+    assert sum("NextToken" in sent for sent in cloud.sent("DescribeInstances")) == 1
 
 
-def test_list_goes_through_all_pages(cloud):
-    made = cloud.tool("parallel 7 create", token=new_token()[:20] + "%d", name="podvm-%d")
-    cloud.front.page_size = 5  # fewer than EC2's 1000
-    assert sorted(one["id"] for one in cloud.tool("list")) == sorted(one["id"] for one in made)
-    assert sum("NextToken" in sent for sent in cloud.front.sent("DescribeInstances")) == 1
+def test_many_that_ask_share_calls(cloud, driver):
+    driver.tool("parallel 9 find", token=new_token()[:20] + "%d")
+    assert cloud.count("DescribeInstances") <= 3
 
 
-def test_many_that_ask_share_calls(cloud):
-    cloud.tool("parallel 9 create", token=new_token()[:20] + "%d", name="podvm-%d")
-    assert cloud.front.count("RunInstances") == 9
-    assert cloud.front.count("DescribeInstances") <= 5
+# ---- which machine, where, at what price -------------------------------------------------------------------
 
 
-# ---- no room, too fast, not allowed ------------------------------------------------------------------------
+@pytest.fixture
+def prices(tmp_path):
+    table = {
+        "m6a.large": {"on_demand": 0.0864, "spot": 0.03},
+        "m6a.xlarge": {"on_demand": 0.1728, "spot": 0.09},
+        "c6a.xlarge": {"on_demand": 0.3, "spot": 0.05},
+        "r6a.large": {"on_demand": 0.1134},
+    }
+    path = tmp_path / "prices.json"
+    path.write_text(
+        json.dumps({"provider": "aws", "date": "2026-11-01", "source": "a test", "currency": "USD", "regions": {"us-east-2": table}})
+    )
+    return {"AWS_PRICES": str(path), "PODVM_INSTANCE_TYPES": ",".join(table)}
 
 
-def test_capacity_errors_lead_to_the_next_subnet_and_type(cloud):
-    full = cloud.subnets[0]
-    cloud.front.script("RunInstances", code="InsufficientInstanceCapacity", match=lambda p: p["SubnetId"] == full)
-    create(cloud, {"AWS_SUBNET_ID": ",".join(cloud.subnets)})
-    assert [one["SubnetId"] for one in cloud.front.sent("RunInstances")] == cloud.subnets[:2]
-    tokens = [one["ClientToken"] for one in cloud.front.sent("RunInstances")]
-    assert tokens[1] == tokens[0] + "-2"
-    types = {"PODVM_INSTANCE_TYPES": "m6a.large,m6a.xlarge,c6a.xlarge"}
-    cloud.front.script("RunInstances", code="VcpuLimitExceeded", status=400, times=9, match=lambda p: p["InstanceType"].startswith("c6a"))
-    create(cloud, types, vcpus=4, memory=8192)
-    assert [one["InstanceType"] for one in cloud.front.sent("RunInstances")][2:] == ["c6a.xlarge", "m6a.xlarge"]
+def launched(cloud) -> list:
+    """(type, spot) of every launch that was tried."""
+    return [(sent.get("InstanceType"), sent.get("InstanceMarketOptions.MarketType") == "spot") for sent in cloud.sent("RunInstances")]
 
 
-def test_what_was_refused_is_not_asked_for_again_for_a_while(cloud):
-    full = cloud.subnets[0]
-    cloud.front.script("RunInstances", code="InsufficientInstanceCapacity", times=9, match=lambda p: p["SubnetId"] == full)
+def test_the_cheapest_that_fits_is_taken(cloud, driver, prices):
+    create(driver, prices, vcpus=4, memory=8192)
+    create(driver, prices, vcpus=4, memory=8192, market="spot")
+    assert launched(cloud) == [("m6a.xlarge", False), ("c6a.xlarge", True)]
+    assert re.search(r"c6a.xlarge +subnet-0+ +spot .* 0\.0500/h", driver.log)
+
+
+def test_spot_without_a_price_ranks_by_the_on_demand_one(cloud, driver, prices):
+    create(driver, {**prices, "PODVM_INSTANCE_TYPES": "m6a.large,r6a.large,t3.large"}, vcpus=2, memory=9000, market="spot")
+    assert launched(cloud) == [("r6a.large", True)] and re.search(r"r6a.large .* 0\.1134/h", driver.log)
+
+
+@pytest.mark.parametrize(
+    "option, pod, expected",
+    [
+        ("false", "", [False]),
+        ("true", "", [True]),
+        ("prefer", "", [True, False]),
+        ("false", "spot", [True]),
+        ("true", "on-demand", [False]),
+        ("prefer", "on-demand", [False]),
+        ("prefer", "spot", [True]),
+    ],
+)
+@pytest.mark.parametrize("template", [False, True], ids=["options", "template"])
+def test_markets_are_tried_in_the_order_of_pod_and_option(cloud, driver, option, pod, expected, template):
+    cloud.templates["kata"] = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m6a.large"}
+    cloud.refuse("InsufficientInstanceCapacity")
+    error = failed(create, driver, {"AWS_SPOT": option, "USE_PODVM_LAUNCHTEMPLATE": str(template)}, market=pod)
+    assert error.kind == "capacity" and [spot for _, spot in launched(cloud)] == expected
+    assert cloud.inventory() == {}
+
+
+def test_on_demand_serves_where_a_type_has_no_spot_market(cloud, driver):
+    big = {"PODVM_INSTANCE_TYPE": "u-6tb1.metal", "DISABLECVM": "true"}
+    create(driver, {**big, "AWS_SPOT": "prefer"})
+    assert launched(cloud) == [("u-6tb1.metal", False)]
+    error = failed(create, driver, big, market="spot")
+    assert error.kind == "invalid" and "can start the image as a spot instance" in error.message
+
+
+def test_capacity_and_quota_lead_elsewhere_and_are_remembered(cloud, driver):
+    full, subnets = cloud.zones[0], list(cloud.subnets)
+    cloud.refuse("InsufficientInstanceCapacity", zone=full)
     verbs = "".join(f"create token={new_token()} name=podvm-{i}\n" for i in range(2))
-    cloud.tool("serve", {"AWS_SUBNET_ID": ",".join(cloud.subnets)}, stdin=verbs)
-    assert [one["SubnetId"] for one in cloud.front.sent("RunInstances")] == [full, cloud.subnets[1], cloud.subnets[1]]
-    assert "refused a short while ago (capacity)" in cloud.log
+    driver.tool("serve", {"AWS_SUBNET_ID": ",".join(subnets)}, stdin=verbs)
+    assert [sent["SubnetId"] for sent in cloud.sent("RunInstances")] == [subnets[0], subnets[1], subnets[1]]
+    assert "refused a short while ago (capacity)" in driver.log
+    cloud.rules.clear()
+    cloud.calls.clear()
+    cloud.refuse("VcpuLimitExceeded", type="c6a*")
+    types = {"PODVM_INSTANCE_TYPES": "m6a.xlarge,c6a.xlarge,c6a.large"}
+    verbs = "".join(f"create token={new_token()} name=podvm-{i} vcpus=2 memory=4096\n" for i in range(2))
+    driver.tool("serve", types, stdin=verbs)
+    assert [kind for kind, _ in launched(cloud)] == ["c6a.large", "m6a.xlarge", "m6a.xlarge"]
 
 
-def test_no_room_anywhere_says_so(cloud):
-    cloud.front.script("RunInstances", code="InsufficientInstanceCapacity", times=9)
-    error = failed(create, cloud)
-    assert error.kind == "capacity"
-    assert error.message == (
-        "no room for any of the 1 offerings that fit; the last: RunInstances: InsufficientInstanceCapacity: scripted "
-        "(HTTP 500, request request-InsufficientInstanceCapacity)"
+def test_a_full_subnet_and_a_zone_without_the_type_lead_to_the_next(cloud, driver):
+    subnets = list(cloud.subnets)
+    cloud.full_subnets.add(subnets[0])
+    cloud.types["m6a.large"].zones = (cloud.zones[0], cloud.zones[2])
+    create(driver, {"AWS_SUBNET_ID": ",".join(subnets)})
+    assert [sent["SubnetId"] for sent in cloud.sent("RunInstances")] == subnets
+
+
+def test_no_room_anywhere_says_so(cloud, driver):
+    cloud.refuse("InsufficientInstanceCapacity")
+    error = failed(create, driver)
+    assert error.kind == "capacity" and error.message.startswith(
+        "no room for any of the 1 offerings that fit; the last: RunInstances: InsufficientInstanceCapacity: m6a.large in us-east-2a: "
+        "scripted (HTTP 500, request "
     )
 
 
-def test_throttled_calls_wait_as_told_and_succeed(cloud):
-    cloud.front.script("RunInstances", code="RequestLimitExceeded", status=503, times=2, headers=[("Retry-After", "1")])
-    began = time.monotonic()
-    create(cloud)
-    assert time.monotonic() - began >= 2
+@pytest.mark.parametrize("tee, says", [("tdx", "EC2 has no Intel TDX: it has AMD SEV-SNP"), ("sev", "EC2 has no AMD SEV without SNP")])
+def test_protection_that_ec2_lacks_is_refused_before_any_call(cloud, driver, tee, says):
+    error = failed(create, driver, tee=tee)
+    assert error.kind == "unsupported" and error.message.startswith(says) and not cloud.calls
 
 
-def test_waits_end_at_their_deadline(cloud):
-    cloud.front.script("DescribeInstances", code="RequestLimitExceeded", status=503, times=99, headers=[("Retry-After", "9")])
+def test_what_image_and_type_cannot_do_together_is_refused_before_the_call(cloud, driver):
+    cloud.images["ami-00000001"] = ec2.Image("ami-00000001", architecture="arm64")
+    cloud.images["ami-00000002"] = ec2.Image("ami-00000002", boot_mode="legacy-bios")
+    cloud.images["ami-00000003"] = ec2.Image("ami-00000003", state="pending")
+    cases = [
+        ({"PODVM_AMI_ID": "ami-00000001"}, "image ami-00000001 is for arm64: SEV-SNP needs x86_64"),
+        ({"PODVM_AMI_ID": "ami-00000001", "DISABLECVM": "true"}, "no instance type fits: none of 1 can start the image"),
+        ({"PODVM_AMI_ID": "ami-00000002"}, "image ami-00000002 boots by BIOS: SEV-SNP needs UEFI"),
+        ({"PODVM_AMI_ID": "ami-00000003"}, "image ami-00000003 is pending, not available"),
+        ({"PODVM_AMI_ID": "ami-00000009"}, "image ami-00000009: "),
+        ({"PODVM_INSTANCE_TYPE": "t3.large"}, "cannot make a confidential VM of the kind asked for"),
+        ({"PODVM_INSTANCE_TYPE": "m6g.large", "DISABLECVM": "true"}, "none of 1 can start the image"),
+    ]
+    for environment, says in cases:
+        error = failed(create, driver, environment)
+        assert error.kind == "invalid" and says in error.message, error
+    assert cloud.count("RunInstances") == 0
+
+
+def test_offerings_are_the_regions_types_in_their_zones_with_prices(cloud, driver, prices):
+    cloud.page_max = 5
+    offered = {(one["type"], one["zone"], one["spot"]): one for one in driver.tool("offerings", prices)}
+    assert offered["m6a.large", "us-east-2b", True]["price_micros"] == 30000
+    assert offered["r6a.large", "us-east-2a", True]["price_micros"] == 0 and offered["m6a.large", "us-east-2a", False]["tees"] == 1
+    assert {zone for kind, zone, _ in offered if kind == "u-6tb1.metal"} == {"us-east-2a"}
+    assert not any(kind == "m6g.large" for kind, _, _ in offered) and ("u-6tb1.metal", "us-east-2a", True) not in offered
+
+
+def test_the_catalogue_serves_offline_and_launches_without_describing_types(cloud, driver, prices):
+    driver.tool("offerings")
+    cloud.denied |= {"DescribeInstanceTypes", "DescribeInstanceTypeOfferings"}
+    offered = {(one["type"], one["spot"]): one for one in driver.tool("offerings", prices)}
+    assert offered["m6a.xlarge", False]["memory_mib"] == 16384 and offered["m6a.xlarge", False]["price_micros"] == 172800
+    assert "the instance types are those of an earlier time: " in driver.log
+    create(driver, {"PODVM_INSTANCE_TYPES": "m6a.large,m6a.xlarge"}, vcpus=3, memory=8192)
+    assert launched(cloud) == [("m6a.xlarge", False)]
+    cloud.keys.clear()
+    assert driver.tool("offerings") and failed(driver.tool, "offerings", {"AWS_REGION": "eu-west-1"}).kind == "denied"
+
+
+def test_a_price_file_that_cannot_be_used_is_named_at_the_start(cloud, driver, tmp_path):
+    (tmp_path / "prices").write_text("[]")
+    error = failed(driver.tool, "list", {"AWS_PRICES": str(tmp_path / "prices")})
+    assert error.kind == "invalid" and error.message.startswith("AWS_PRICES: ") and not cloud.calls
+
+
+# ---- too fast, not allowed, too late ------------------------------------------------------------------------
+
+
+def test_throttled_calls_wait_as_told_and_succeed(cloud, driver):
+    cloud.fail("RunInstances", "RequestLimitExceeded", times=2, headers={"Retry-After": "1"})
+    create(driver)
+    first, second, third = [call.time for call in cloud.made("RunInstances")]
+    assert second - first >= 1 and third - second >= 1
+
+
+def test_passing_faults_are_tried_as_often_as_the_option_says(cloud, driver):
+    cloud.fail("DescribeInstances", "InternalError", times=99)
+    assert failed(driver.tool, "list", {"AWS_MAX_ATTEMPTS": "2"}).kind == "retry"
+    assert cloud.count("DescribeInstances") == 2
+
+
+def test_waits_end_at_their_deadline(cloud, driver):
+    cloud.fail("DescribeInstances", "RequestLimitExceeded", times=None, headers={"Retry-After": "9"})
     began = time.monotonic()
-    error = failed(cloud.tool, "find", token=new_token(), seconds=2)
+    error = failed(driver.tool, "find", token=new_token(), seconds=2)
     assert error.kind in ("throttled", "timeout") and time.monotonic() - began < 5
 
 
-def test_denied_is_told_with_code_and_request(cloud):
-    cloud.front.script("RunInstances", code="UnauthorizedOperation", status=403)
-    error = failed(create, cloud)
-    assert error.kind == "denied" and "UnauthorizedOperation: scripted (HTTP 403, request request-Unauth" in error.message
+ERRORS = json.loads((pathlib.Path(__file__).parent / "aws_errors.json").read_text())
 
 
-def test_user_data_over_the_limit_is_refused_before_any_call(cloud, tmp_path):
-    (tmp_path / "user-data").write_bytes(b"x" * 17000)
-    error = failed(create, cloud, user_data=tmp_path / "user-data")
-    assert error.kind == "invalid" and error.message.startswith("the user data has 17000 bytes, 616 more than the 16384")
-    assert not cloud.front.calls
+@pytest.mark.parametrize("code", sorted(ERRORS["final"]))
+def test_every_final_error_is_told_with_code_request_and_kind(cloud, driver, code):
+    status, kind = ERRORS["final"][code]
+    cloud.fail("RunInstances", code, times=None, status=status)
+    error = failed(create, driver)
+    assert error.kind == kind
+    assert f"RunInstances: {code}: scripted (HTTP {status}, request request-{code})" in error.message
+    assert cloud.inventory() == {} and cloud.count("RunInstances") <= (2 if kind == "denied" else 1)
 
 
-def test_types_that_cannot_are_refused_before_the_call(cloud):
-    error = failed(create, cloud, {"PODVM_INSTANCE_TYPE": "t3.large"})
-    assert error.kind == "invalid" and "cannot make a confidential VM of the kind asked for" in error.message
-    error = failed(create, cloud, type="m6a.48xlarge")
-    assert "only the default type is allowed" in error.message
-    assert cloud.front.count("RunInstances") == 0
-    create(cloud, {"PODVM_INSTANCE_TYPE": "t3.large", "DISABLECVM": "true"})
-    assert failed(create, cloud, tee="tdx").message == "EC2 has no Intel TDX: it has AMD SEV-SNP"
+@pytest.mark.parametrize("code", sorted(ERRORS["passing"]))
+def test_every_passing_error_is_outlived(cloud, driver, code):
+    cloud.fail("RunInstances", code, status=ERRORS["passing"][code][0])
+    create(driver)
+    assert cloud.count("RunInstances") == 2 and len(cloud.live()) == 1
 
 
-def test_an_instance_without_the_protection_asked_for_is_not_used(cloud):
-    carry_out = cloud.front.carry_out
-    cloud.front.carry_out = lambda *a: tuple(
-        part.replace(b"<amdSevSnp>enabled<", b"<amdSevSnp>disabled<") if isinstance(part, bytes) else part for part in carry_out(*a)
-    )
-    error = failed(create, cloud)
-    assert error.kind == "unsupported" and "was made without SEV-SNP (EC2 says: disabled)" in error.message
-    assert cloud.tool("list") == []
+@pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "InvalidVolume.NotFound"])
+def test_what_is_gone_is_deleted(cloud, driver, code):
+    made = create(driver)
+    cloud.fail("TerminateInstances", code)
+    driver.tool("delete", id=made["id"])
 
 
-def test_check_finds_everything_that_is_wrong_and_makes_nothing(cloud):
-    cloud.tool("check")
-    assert cloud.front.sent("RunInstances")[0]["DryRun"] == "true"
+def test_a_proxys_answer_goes_by_its_status(cloud, driver):
+    from fakes.server import Reply
+
+    cloud.script("DescribeInstances", Reply(502, "<html>bad gateway</html>"))
+    assert driver.tool("list") == [] and cloud.count("DescribeInstances") == 2
+    cloud.script("DescribeInstances", Reply(403, "no"))
+    assert "HTTP 403 without an error code" in failed(driver.tool, "list").message
+
+
+# ---- the check ---------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_is_right_and_makes_nothing(cloud, driver):
+    driver.tool("check")
+    for row in ("credentials", "PODVM_AMI_ID", "AWS_SUBNET_ID", "AWS_SG_IDS", "zones", "instance types", "quota", "leftovers", "launch"):
+        assert re.search(rf"^ *right +{row}", driver.log, re.MULTILINE), driver.log
+    assert cloud.sent("RunInstances")[0]["DryRun"] == "true" and cloud.inventory() == {}
+
+
+def test_check_finds_everything_that_is_wrong(cloud, driver):
     wrong = {"PODVM_AMI_ID": "ami-00000000", "AWS_SUBNET_ID": "subnet-00000000", "PODVM_INSTANCE_TYPE": "t3.large"}
-    message = failed(cloud.tool, "check", wrong).message
+    message = failed(driver.tool, "check", wrong).message
     for part in ("PODVM_AMI_ID: ", "AWS_SUBNET_ID: ", "t3.large has no SEV-SNP"):
         assert part in message, message
-    assert cloud.tool("list") == []
+    cloud.full_subnets.add(next(iter(cloud.subnets)))
+    cloud.types["m6a.large"].zones = (cloud.zones[1],)
+    message = failed(driver.tool, "check").message
+    for part in ("has no free address", "m6a.large is not offered in us-east-2a"):
+        assert part in message, message
+    cloud.full_subnets.clear()
+    cloud.types["m6a.large"].zones = None
+    cloud.denied.add("RunInstances")
+    error = failed(driver.tool, "check")
+    assert error.kind == "denied" and "UnauthorizedOperation" in error.message
+    assert "docs/providers/aws-policy.json" in driver.log
 
 
-# ---- credentials -------------------------------------------------------------------------------------------
-
-NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-JSON = (
-    '{{"Code":"Success","AccessKeyId":"%s","SecretAccessKey":"%s","Token":"session","Expiration":"{}"}}' % (aws_rig.KEY, aws_rig.SECRET)
-)
-
-
-def in_future(seconds=7200) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-
-
-def test_wrong_secret_key_is_refused(cloud):
-    error = failed(cloud.tool, "list", {"AWS_SECRET_ACCESS_KEY": "wrong"})
-    assert error.kind == "denied" and "SignatureDoesNotMatch" in error.message
-    cloud.front.calls.clear()
-
-
-def test_instance_profile_gives_keys_and_place(cloud):
-    mac = "network/interfaces/macs/0a:00:00:00:00:01/"
-    cloud.front.imds = {
-        "iam/security-credentials/": "role\n",
-        "iam/security-credentials/role": JSON.format(in_future()),
-        "placement/region": aws_rig.REGION,
-        "mac": "0a:00:00:00:00:01",
-        mac + "subnet-id": cloud.subnets[2],
-        mac + "security-group-ids": cloud.group,
-    }
-    create(cloud, {**NO_KEYS, "AWS_REGION": None, "AWS_SUBNET_ID": None, "AWS_SG_IDS": None})
-    (sent,) = cloud.front.sent("RunInstances")
-    assert sent["SubnetId"] == cloud.subnets[2] and sent["SecurityGroupId.1"] == cloud.group
-    assert all(headers["X-Amz-Security-Token"] == "session" for _, _, headers in cloud.front.calls)
-
-
-def test_web_identity_gives_keys(cloud, tmp_path):
-    (tmp_path / "token").write_text("a.b.c\n")
-    answer = (
-        "<R><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>{}</AccessKeyId><SecretAccessKey>{}</SecretAccessKey>"
-        "<SessionToken>web</SessionToken><Expiration>{}</Expiration></Credentials></AssumeRoleWithWebIdentityResult></R>"
-    ).format(aws_rig.KEY, aws_rig.SECRET, in_future())
-    cloud.front.sts = [(200, answer)]
-    web = {**NO_KEYS, "AWS_ROLE_ARN": "arn:aws:iam::1:role/r", "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token")}
-    assert cloud.tool("list", web) == []
-    (sent,) = cloud.front.sent("AssumeRoleWithWebIdentity")
-    assert (sent["RoleArn"], sent["WebIdentityToken"]) == ("arn:aws:iam::1:role/r", "a.b.c")
-    cloud.front.sts = [(400, "<E><Error><Code>ExpiredTokenException</Code><Message>old</Message></Error><RequestId>u</RequestId></E>")]
-    error = failed(cloud.tool, "list", web)
-    assert error.kind == "denied" and "AssumeRoleWithWebIdentity of arn:aws:iam::1:role/r: ExpiredTokenException" in error.message
-
-
-def test_container_endpoint_gives_keys(cloud, tmp_path):
-    (tmp_path / "token").write_text("pod-token")
-    seen = []
-    cloud.front.imds["/v1/credentials"] = lambda handler: seen.append(handler.headers["Authorization"]) or JSON.format(in_future())
-    pod = {
-        **NO_KEYS,
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": cloud.front.url + "/v1/credentials",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token"),
-    }
-    assert cloud.tool("list", pod) == [] and seen == ["pod-token"]
-    error = failed(cloud.tool, "list", {**pod, "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://example.com/x"})
-    assert "plain http is for this machine and for" in error.message
-
-
-def test_shared_files_give_keys_and_region(cloud, tmp_path):
-    (tmp_path / "credentials").write_text(f"[dev]\naws_access_key_id={aws_rig.KEY}\naws_secret_access_key={aws_rig.SECRET}\n")
-    (tmp_path / "config").write_text(f"[profile dev]\nregion = {aws_rig.REGION}\n")
-    files = {
-        **NO_KEYS,
-        "AWS_REGION": None,
-        "AWS_PROFILE": "dev",
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
-        "AWS_CONFIG_FILE": str(tmp_path / "config"),
-    }
-    assert cloud.tool("list", files) == []
-
-
-def test_no_credentials_names_every_source(cloud):
-    error = failed(cloud.tool, "list", {**NO_KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
-    assert error.kind == "denied" and "no credentials: set AWS_ACCESS_KEY_ID" in error.message
-    assert "instance profile: instance metadata service: the instance metadata service is switched off" in error.message
-
-
-def test_refused_keys_are_fetched_anew_once(cloud):
-    rounds = []
-
-    def credentials(handler):
-        rounds.append(handler)
-        text = JSON.format(in_future())
-        return text.replace(aws_rig.KEY, "AKIDREVOKED") if len(rounds) == 1 else text
-
-    cloud.front.imds = {"iam/security-credentials/": "role", "iam/security-credentials/role": credentials}
-    assert cloud.tool("list", NO_KEYS) == []
-    assert len(rounds) == 2 and cloud.front.count("DescribeInstances") == 2
-
-
-def test_only_a_trusted_certificate_is_talked_to(cloud, tmp_path):
-    certificate, key = tmp_path / "certificate", tmp_path / "key"
-    subject = ["-subj", "/CN=ec2", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), *subject]
-    subprocess.run(made, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    cloud.front.server.socket = context.wrap_socket(cloud.front.server.socket, server_side=True)
-    tls = {"AWS_ENDPOINT_URL": cloud.front.url.replace("http:", "https:")}
-    assert cloud.tool("list", {**tls, "AWS_CA_BUNDLE": str(certificate)}) == []
-    error = failed(cloud.tool, "list", tls)
-    assert error.kind == "denied" and "SSL certificate problem" in error.message
-    assert cloud.front.count("DescribeInstances") == 1
-
-
-def test_a_wrong_clock_is_put_right_by_the_servers(cloud):
-    cloud.front.date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 3600))
-    cloud.front.script("DescribeInstances", code="RequestExpired", status=400)
-    assert cloud.tool("list") == []
-    assert "this machine's clock differs from Amazon's by -3" in cloud.log
-    dates = [headers["X-Amz-Date"] for _, _, headers in cloud.front.calls]
-    assert dates[1] > time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + 3000))
-
-
-def test_console_is_told(cloud):
-    made = create(cloud)
-    assert isinstance(cloud.tool("console", id=made["id"])["tail"], str)
-    assert cloud.front.count("GetConsoleOutput") == 1
-    assert cloud.tool("console", id="nonsense")["tail"] == ""
+def test_check_tells_quotas_of_the_markets_that_are_used(cloud, driver):
+    driver.tool("check", {"AWS_SPOT": "prefer"})
+    for name, vcpus in (cloud.quotas["L-1216C47A"], cloud.quotas["L-34B43A08"]):
+        assert f"{name} (" in driver.log and f": {vcpus} vCPUs" in driver.log
+    assert cloud.count("GetServiceQuota") == 2
+    error = failed(driver.tool, "check", {"PODVM_INSTANCE_TYPE": "g4dn.xlarge", "DISABLECVM": "true"})
+    assert error.kind == "quota" and "(L-DB2E81BA): 0 vCPUs, one g4dn.xlarge has 4" in error.message
+    cloud.denied.add("GetServiceQuota")
+    driver.tool("check")
+    assert re.search(r"unknown +quota +ServiceQuotasV20190624.GetServiceQuota: AccessDeniedException: ", driver.log)
 
 
 # ---- documentation -----------------------------------------------------------------------------------------
@@ -452,12 +436,31 @@ def test_documentation_has_the_options_of_the_driver():
     assert re.search(r"<!-- options: .*? -->\n(.*?)\n<!-- /options -->", text, re.DOTALL).group(1) == table
 
 
-def test_policy_allows_what_is_called_and_nothing_else(running):
-    running.reset_front()
+def test_errors_in_the_documentation_are_those_of_the_driver():
+    text = (paths.ROOT / "docs/providers/aws.md").read_text().split("## Errors")[1]
+    told = [phrase for row in re.findall(r"^\| (`.*?) \|", text, re.MULTILINE) for phrase in re.findall(r"`(.*?)`", row)]
+    folders = ("providers/aws", "providers/choice", "lib/http")
+    source = "".join(path.read_text() for folder in folders for path in sorted((paths.ROOT / folder).glob("*.[ch]")))
+    source = re.sub(r'"\s*"', "", source.replace('" TAG_TOKEN', 'peerpod-token"'))
+    assert len(told) > 30 and [phrase for phrase in told if phrase not in source] == []
+
+
+def test_policy_allows_what_is_called_and_nothing_else(cloud, driver):
     policy = json.loads((paths.ROOT / "docs/providers/aws-policy.json").read_text())
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
-    source = "".join(path.read_text() for path in sorted((paths.ROOT / "providers/aws").glob("*.c")))
-    started = set(re.findall(r'query_start\(\w*&?query, "(\w+)", EC2_VERSION', source.replace("(q, ", "(&query, ")))
-    started |= set(re.findall(r'check_ids\(p, r, "(\w+)"', source))
-    assert {"ec2:" + action for action in started} | {"ec2:CreateTags"} == allowed
-    assert {"ec2:" + action for action in running.actions if action != "AssumeRoleWithWebIdentity"} <= allowed
+    cloud.templates["kata"] = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m6a.large"}
+    pods = [
+        ({"USE_PUBLIC_IP": "true", "AWS_INSTANCE_PROFILE": "podvm"}, {"second_nic": 1, "volumes": cloud.make_volume()}),
+        ({"USE_PODVM_LAUNCHTEMPLATE": "true"}, {"second_nic": 1}),
+    ]
+    driver.tool("check")
+    for environment, more in pods:
+        made = create(driver, environment, **more)
+        driver.tool("console", id=made["id"])
+        driver.tool("delete", id=made["id"])
+    tags = {"peerpod-token": "00ff"}
+    for thing in (cloud.make_volume(tags=tags), cloud.make_nic(tags), cloud.make_address(tags)):
+        driver.tool("delete", id=thing)
+    services = {"GetServiceQuota": "servicequotas"}
+    made = {f"{services.get(action, 'ec2')}:{action}" for action in cloud.actions()}
+    assert made | {"ec2:CreateTags", "iam:PassRole"} == allowed

@@ -68,7 +68,7 @@ static void print(json_t *value)
 {
 	flockfile(stdout);
 	json_dumpf(value, stdout, JSON_COMPACT | JSON_SORT_KEYS);
-	putchar('\n');
+	putchar_unlocked('\n');
 	fflush(stdout);
 	funlockfile(stdout);
 	json_decref(value);
@@ -156,6 +156,13 @@ static int do_create(const struct provider_table *t, struct provider *p, const s
 	struct instance instance = {0};
 	if (t->create(p, &request, &instance, &bound, err) < 0)
 		return -1;
+	size_t needed = (size_t)number(a, "wait", 0);
+	if (needed) {
+		cleanup(free_ptr) char *id = take_ptr(instance.id);
+		instance_free(&instance);
+		if (t->wait_addresses(p, id, needed, &instance, &bound, err) < 0)
+			return -1;
+	}
 	return print_instance(&instance);
 }
 
@@ -353,7 +360,8 @@ static const struct verb {
 } verbs[] = {
 	{"create",
 		"token= [name= cluster= node= namespace= pod= sandbox= user-data=FILE vcpus= memory= type= image= "
-		"tee=none|snp|tdx digest=BASE64 volumes=ID:SERIAL,... second-nic=1 seconds=120]",
+		"tee=none|snp|tdx|sev market=spot|on-demand digest=BASE64 volumes=ID:SERIAL,... second-nic=1 wait=ADDRESSES "
+		"seconds=120]",
 		do_create},
 	{"find", "token= [seconds=30]", do_find},
 	{"wait", "id= [needed=1 seconds=60]", do_wait},
