@@ -191,7 +191,10 @@ int handover_take(const struct handover_taking *taking, struct error *err)
 	int told = take_all(taking, fd, &reader, &bound, err);
 	if (told < 0) {
 		say_no(fd, err);
-		return -1;
+		return err->kind == ERROR_TIMEOUT
+			       ? error_prefix(err, "take over from who serves %s",
+					 taking->socket_path)
+			       : -1;
 	}
 	if (!reader.begun)
 		return 0; /* it ended: perhaps there is nobody now */
