@@ -5,6 +5,7 @@ The front reads every request by botocore's model and checks its signature with 
 before moto sees it.
 """
 
+import concurrent.futures
 import http.client
 import itertools
 import json
@@ -85,6 +86,15 @@ class Driver:
         finally:
             self.cloud.after_call = None
         return process.returncode == -signal.SIGKILL
+
+
+def all_at_once(check, cases) -> None:
+    """Calls check(case) for all of them, some at the same time; they mostly wait. Says which ones fail."""
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        running = {case: pool.submit(check, case) for case in cases}
+    wrong = {case: future.exception() for case, future in running.items() if future.exception()}
+    for case, error in wrong.items():
+        raise AssertionError(f"{case}, of {sorted(wrong)} that fail: {error}") from error
 
 
 class Storm:
