@@ -5,6 +5,7 @@ The front reads every request by botocore's model and checks its signature with 
 before moto sees it.
 """
 
+import concurrent.futures
 import http.client
 import itertools
 import json
@@ -85,6 +86,15 @@ class Driver:
         finally:
             self.cloud.after_call = None
         return process.returncode == -signal.SIGKILL
+
+
+def all_at_once(check, cases) -> None:
+    """Calls check(case) for all of them, some at the same time; they mostly wait. Says which ones fail."""
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        running = {case: pool.submit(check, case) for case in cases}
+    wrong = {case: future.exception() for case, future in running.items() if future.exception()}
+    for case, error in wrong.items():
+        raise AssertionError(f"{case}, of {sorted(wrong)} that fail: {error}") from error
 
 
 class Storm:
@@ -200,7 +210,7 @@ class Moto:
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.front.url,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CATALOGUE_FOLDER": "/nonexistent/catalogue",
+            "AWS_CATALOGUE_FOLDER": "",
             "AWS_SUBNET_ID": self.subnets[0],
             "AWS_SG_IDS": self.group,
             "PODVM_AMI_ID": self.image,
