@@ -144,7 +144,10 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         self.networks = {"default": True, "second": True, "custom": False}  # name -> of auto mode
         self.subnetworks = {(self.region(zone), name): net for zone in zones for name, net in (("podvm", "custom"), ("second", "second"))}
         self.disk_types = {"pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced"}
-        self.tag_keys = {"env": ("tagKeys/333", {"prod": "tagValues/444", "test": "tagValues/445"}), "team": ("tagKeys/334", {"a": "tagValues/446"})}
+        self.tag_keys = {
+            "env": ("tagKeys/333", {"prod": "tagValues/444", "test": "tagValues/445"}),
+            "team": ("tagKeys/334", {"a": "tagValues/446"}),
+        }
         self.quotas = {"CPUS": (500, 10), "N2D_CPUS": (100, 4), "INSTANCES": (100, 1), "IN_USE_ADDRESSES": (8, 0)}
         self.platforms = list(PLATFORMS)
         self.steps, self.operation_seconds, self.page_max = tuple(steps), operation_seconds, page_max
@@ -179,7 +182,9 @@ class Gcp(Identity, Reads, Rules, server.Fake):
                 and (spot is None or spot == (body["scheduling"].get("provisioningModel") == "SPOT"))
             )
 
-        details = [{"errorInfo": {"reason": "resource_availability", "domain": "compute.googleapis.com", "metadatas": {"zone": zone or "any"}}}]
+        details = [
+            {"errorInfo": {"reason": "resource_availability", "domain": "compute.googleapis.com", "metadatas": {"zone": zone or "any"}}}
+        ]
         text = "The zone does not have enough resources available to fulfill the request."
         return self.fail_operation("instances.insert", code, text, 503, times, matches, details)
 
