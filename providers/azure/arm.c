@@ -45,9 +45,12 @@ static const struct {
 	unsigned burst;
 	const char *remaining; /* header that counts down */
 } limits[ARM_CLASSES] = {
-	[ARM_READ] = {"reading calls of Azure", 20, 100, "x-ms-ratelimit-remaining-subscription-reads"},
-	[ARM_CREATE] = {"create calls of Azure", 2, 5, "x-ms-ratelimit-remaining-subscription-writes"},
-	[ARM_WRITE] = {"writing calls of Azure", 5, 20, "x-ms-ratelimit-remaining-subscription-writes"},
+	[ARM_READ] = {"reading calls of Azure", 20, 100,
+		"x-ms-ratelimit-remaining-subscription-reads"},
+	[ARM_CREATE] = {"create calls of Azure", 2, 5,
+		"x-ms-ratelimit-remaining-subscription-writes"},
+	[ARM_WRITE] = {"writing calls of Azure", 5, 20,
+		"x-ms-ratelimit-remaining-subscription-writes"},
 	[ARM_DELETE] = {"deleting calls of Azure", 5, 20,
 		"x-ms-ratelimit-remaining-subscription-deletes"},
 };
@@ -141,13 +144,15 @@ uint64_t arm_remaining_hold_ns(const struct http_response *response, enum arm_cl
 	if (http_response_header(response, limits[class].remaining, text, sizeof(text)) && *text &&
 		strspn(text, "0123456789") == strlen(text) && strlen(text) < 10)
 		left = strtol(text, NULL, 10);
-	if (http_response_header(response, "x-ms-ratelimit-remaining-resource", text, sizeof(text))) {
+	if (http_response_header(response, "x-ms-ratelimit-remaining-resource", text,
+		    sizeof(text))) {
 		long of_resource = smallest_after_semicolon(text);
 		if (of_resource >= 0 && (left < 0 || of_resource < left))
 			left = of_resource;
 	}
-	return left < 0 || left >= REMAINING_LOW ? 0
-						 : (uint64_t)(REMAINING_LOW - left) * REMAINING_STEP_NS;
+	return left < 0 || left >= REMAINING_LOW
+		       ? 0
+		       : (uint64_t)(REMAINING_LOW - left) * REMAINING_STEP_NS;
 }
 
 /* ---- one call ---------------------------------------------------------------------------------------------- */
@@ -160,9 +165,9 @@ static void request_id_make(char id[37])
 		memset(r, 0, sizeof(r));
 	r[6] = (unsigned char)((r[6] & 0x0f) | 0x40);
 	r[8] = (unsigned char)((r[8] & 0x3f) | 0x80);
-	snprintf(id, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", r[0],
-		r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13], r[14],
-		r[15]);
+	snprintf(id, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12],
+		r[13], r[14], r[15]);
 }
 
 static int url_make(const struct arm *arm, const char *path, struct buf *url, struct error *err)
@@ -229,8 +234,8 @@ static int reply_read(const struct http_response *response, struct arm_reply *re
 			reply->request_id, err);
 	if (!response->body.len)
 		return 0;
-	reply->body =
-		json_parse("answer", response->body.data, response->body.len, ANSWER_MAX, true, err);
+	reply->body = json_parse("answer", response->body.data, response->body.len, ANSWER_MAX,
+		true, err);
 	if (reply->body)
 		return 0;
 	if (err && err->kind == ERROR_INVALID)

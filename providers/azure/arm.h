@@ -40,7 +40,8 @@ enum arm_class { ARM_READ, ARM_CREATE, ARM_WRITE, ARM_DELETE, ARM_CLASSES };
 struct arm_request {
 	const char *method; /* "GET" */
 	enum arm_class class;
-	const char *path; /* "/subscriptions/...?api-version=...", or a URL that ARM gave out itself */
+	const char
+		*path; /* "/subscriptions/...?api-version=...", or a URL that ARM gave out itself */
 	const json_t *body;
 	const char *header; /* one more, "If-None-Match: *"; NULL: none */
 	const char *what;   /* "create VM podvm-web-01234567": for messages */
@@ -50,7 +51,7 @@ struct arm_request {
 
 struct arm_reply {
 	int status;
-	json_t *body; /* NULL: none */
+	json_t *body;                /* NULL: none */
 	char operation[ARM_URL_MAX]; /* Azure-AsyncOperation, "" */
 	char location[ARM_URL_MAX];  /* Location, "" */
 	char request_id[64];

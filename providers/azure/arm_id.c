@@ -13,8 +13,8 @@ bool is_arm_name(const char *text)
 	static const char allowed[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.()";
 	size_t len = strlen(text);
-	return len && len < ARM_PART_MAX && strspn(text, allowed) == len && strcmp(text, ".") != 0 &&
-	       strcmp(text, "..") != 0;
+	return len && len < ARM_PART_MAX && strspn(text, allowed) == len &&
+	       strcmp(text, ".") != 0 && strcmp(text, "..") != 0;
 }
 
 /*
@@ -46,21 +46,24 @@ static bool path_matches(const char *path, const char *pattern, char names[][ARM
 
 static int refuse(const char *what, const char *text, const char *form, struct error *err)
 {
-	return error_set(err, ERROR_INVALID, "%s: \"%.300s\" is not of the form %s", what, text, form);
+	return error_set(err, ERROR_INVALID, "%s: \"%.300s\" is not of the form %s", what, text,
+		form);
 }
 
 int arm_id_parse(const char *what, const char *text, const char *kind, struct arm_id *id,
 	struct error *err)
 {
 	char pattern[160], form[192], names[3][ARM_PART_MAX];
-	snprintf(pattern, sizeof(pattern), "/subscriptions/*/resourceGroups/*/providers/%s/*", kind);
+	snprintf(pattern, sizeof(pattern), "/subscriptions/*/resourceGroups/*/providers/%s/*",
+		kind);
 	if (path_matches(text, pattern, names, 3)) {
 		memcpy(id->subscription, names[0], ARM_PART_MAX);
 		memcpy(id->group, names[1], ARM_PART_MAX);
 		memcpy(id->name, names[2], ARM_PART_MAX);
 		return 0;
 	}
-	snprintf(form, sizeof(form), "/subscriptions/ID/resourceGroups/GROUP/providers/%s/NAME", kind);
+	snprintf(form, sizeof(form), "/subscriptions/ID/resourceGroups/GROUP/providers/%s/NAME",
+		kind);
 	return refuse(what, text, form, err);
 }
 

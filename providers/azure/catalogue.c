@@ -111,7 +111,8 @@ static int64_t mebibytes(const char *text)
 	int64_t mib = strtoll(text, NULL, 10) * 1024;
 	int64_t part = 0, unit = 1;
 	if (text[whole] == '.') {
-		for (const char *p = text + whole + 1; isdigit((unsigned char)*p) && unit < 1000000; p++) {
+		for (const char *p = text + whole + 1; isdigit((unsigned char)*p) && unit < 1000000;
+			p++) {
 			part = part * 10 + (*p - '0');
 			unit *= 10;
 		}
@@ -182,7 +183,9 @@ static void read_zones(const json_t *item, const char *region, struct size *s)
 static unsigned read_tees(const json_t *item)
 {
 	const char *kind = capability(item, "ConfidentialComputingType");
-	return !strcasecmp(kind, "SNP") ? CHOICE_TEE_SNP : !strcasecmp(kind, "TDX") ? CHOICE_TEE_TDX : 0;
+	return !strcasecmp(kind, "SNP")   ? CHOICE_TEE_SNP
+	       : !strcasecmp(kind, "TDX") ? CHOICE_TEE_TDX
+					  : 0;
 }
 
 /* The strings of the offering are those of the size. */
@@ -366,8 +369,8 @@ static void save(struct catalogue *c)
 			list[n++] = e->size.facts;
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (list && catalogue_save(c->options->catalogue_folder, "azure", c->options->region, list, n,
-			    &why) < 0)
+	if (list && catalogue_save(c->options->catalogue_folder, "azure", c->options->region, list,
+			    n, &why) < 0)
 		log_warn("azure: the list of sizes is not kept for later: %s", error_message(&why));
 }
 
@@ -377,9 +380,8 @@ static bool load(struct catalogue *c)
 	cleanup_error why = ERROR_INIT;
 	struct saved_catalogue saved = {0};
 	struct intake in = {.region = c->options->region};
-	if (!*c->options->catalogue_folder ||
-		catalogue_load(c->options->catalogue_folder, "azure", c->options->region, &saved,
-			&why) < 0) {
+	if (!*c->options->catalogue_folder || catalogue_load(c->options->catalogue_folder, "azure",
+						      c->options->region, &saved, &why) < 0) {
 		if (why.kind != ERROR_NONE && why.kind != ERROR_GONE)
 			log_warn("azure: %s", error_message(&why));
 		return false;
@@ -397,7 +399,8 @@ static bool load(struct catalogue *c)
 			.facts = saved.list[i],
 			.generation_2 = true};
 		bind(&e->size);
-		if (!e->size.name || !e->size.family || !e->size.architecture || !e->size.controllers) {
+		if (!e->size.name || !e->size.family || !e->size.architecture ||
+			!e->size.controllers) {
 			in.list = e->next;
 			e->next = NULL;
 			entries_free(e);
@@ -478,7 +481,7 @@ int catalogue_sizes(struct catalogue *c, char *const *names, const struct size *
 	size_t total = 0;
 	for (struct entry *e = c->entries; e; e = e->next)
 		total += e->current;
-	const struct size **list = calloc(total + 1, sizeof(*list));
+	const struct size **list = calloc(total + 1, sizeof(void *));
 	for (struct entry *e = c->entries; list && e; e = e->next) {
 		bool wanted = !names;
 		for (char *const *name = names; name && *name; name++)

@@ -14,11 +14,12 @@
 /* One size. Strings are the owner's. */
 struct size {
 	char *name, *family, *architecture, *controllers; /* "x64", "SCSI,NVMe"; "" */
-	struct offering facts;  /* without zone, spot and price; type and family point into this struct's strings */
-	bool generation_2;      /* takes images of generation 2 */
-	bool refused;           /* the subscription cannot have it in this region */
-	char refusal[48];       /* why: "NotAvailableForSubscription" */
-	bool zones_known;       /* false: from a file that keeps none */
+	struct offering
+		facts; /* without zone, spot and price; type and family point into this struct's strings */
+	bool generation_2;                /* takes images of generation 2 */
+	bool refused;                     /* the subscription cannot have it in this region */
+	char refusal[48];                 /* why: "NotAvailableForSubscription" */
+	bool zones_known;                 /* false: from a file that keeps none */
 	char zones[ZONES_MAX][ZONE_SIZE]; /* where it is and may be had; "": the end */
 };
 

@@ -100,11 +100,13 @@ static void check_network(struct check *c)
 	cleanup_json *nsg = arm_get(c->p->arm, "look at the security group", c->bound, &why,
 		"%s?api-version=" VERSION_NETWORK, o->security_group);
 	if (!nsg)
-		check_failure(c->report, "AZURE_NSG_ID", ROLE_REMEDY " on the security group", &why);
+		check_failure(c->report, "AZURE_NSG_ID", ROLE_REMEDY " on the security group",
+			&why);
 	else if (!same_place(text_of(nsg, "location", NULL), o->region))
 		check_wrong(c->report, ERROR_INVALID, "AZURE_NSG_ID",
-			"name one of the region of the pod VMs", "it is in %s, the pod VMs are in %s",
-			text_of(nsg, "location", NULL), o->region);
+			"name one of the region of the pod VMs",
+			"it is in %s, the pod VMs are in %s", text_of(nsg, "location", NULL),
+			o->region);
 	else
 		check_right(c->report, "AZURE_NSG_ID", "%s", resource_name(nsg));
 }
@@ -121,7 +123,8 @@ static void check_image(struct check *c)
 		return;
 	}
 	if (image_facts_get(c->p->images, o->image, &facts, c->bound, &why) < 0) {
-		check_unknown(c->report, "AZURE_IMAGE_ID", "what it can do: %s", error_message(&why));
+		check_unknown(c->report, "AZURE_IMAGE_ID", "what it can do: %s",
+			error_message(&why));
 		return;
 	}
 	const char *reason = o->disable_cvm ? NULL : image_not_confidential(&facts);
@@ -133,8 +136,8 @@ static void check_image(struct check *c)
 	else
 		check_right(c->report, "AZURE_IMAGE_ID", "%s%s%s%s%s",
 			*facts.generation ? facts.generation : "it exists",
-			*facts.architecture ? ", " : "", facts.architecture, *facts.security ? ", " : "",
-			facts.security);
+			*facts.architecture ? ", " : "", facts.architecture,
+			*facts.security ? ", " : "", facts.security);
 }
 
 /* ---- sizes and quota ----------------------------------------------------------------------------------------- */
@@ -176,11 +179,11 @@ static void check_quota(struct check *c, const struct size *s, const json_t *lis
 		else if (left < s->facts.vcpus)
 			check_wrong(c->report, ERROR_QUOTA, "quota",
 				"ask Microsoft for a higher quota, or allow other sizes",
-				"%s: %lld of the cores of quota %s are left, it needs %lld", s->name,
-				(long long)left, names[i], (long long)s->facts.vcpus);
+				"%s: %lld of the cores of quota %s are left, it needs %lld",
+				s->name, (long long)left, names[i], (long long)s->facts.vcpus);
 		else
-			check_right(c->report, "quota", "%s: %lld cores of quota %s are left", s->name,
-				(long long)left, names[i]);
+			check_right(c->report, "quota", "%s: %lld cores of quota %s are left",
+				s->name, (long long)left, names[i]);
 	}
 }
 
@@ -212,8 +215,9 @@ static void check_size(struct check *c, const struct size *s)
 	}
 	for (char **zone = zones; zone && *zone; zone++) {
 		if (!has_zone(s, *zone))
-			check_wrong(c->report, ERROR_INVALID, "sizes", "leave the zone out of -zone",
-				"%s is not offered in zone %s", s->name, *zone);
+			check_wrong(c->report, ERROR_INVALID, "sizes",
+				"leave the zone out of -zone", "%s is not offered in zone %s",
+				s->name, *zone);
 	}
 	check_right(c->report, "sizes", "%s: %lld vCPU, %lld MiB%s", s->name,
 		(long long)s->facts.vcpus, (long long)s->facts.memory_mib,
@@ -235,7 +239,8 @@ static void check_sizes(struct check *c)
 		check_failure(c->report, "sizes", ROLE_REMEDY " on the subscription", &why);
 		return;
 	}
-	if (!names || catalogue_sizes(c->p->catalogue, names, &sizes, &count, &known, c->bound, &why) < 0) {
+	if (!names || catalogue_sizes(c->p->catalogue, names, &sizes, &count, &known, c->bound,
+			      &why) < 0) {
 		check_failure(c->report, "sizes", NULL, &why);
 		return;
 	}
@@ -277,7 +282,8 @@ static void check_scope(struct check *c, enum action_scope scope, const char *wh
 	cleanup_error why = ERROR_INIT;
 	cleanup(buf_free) struct buf missing = BUF_INIT;
 	cleanup_json *permissions = arm_get(c->p->arm, "look at permissions", c->bound, &why,
-		"%s/providers/Microsoft.Authorization/permissions?api-version=" VERSION_PERMISSIONS, id);
+		"%s/providers/Microsoft.Authorization/permissions?api-version=" VERSION_PERMISSIONS,
+		id);
 	if (!permissions) {
 		check_unknown(c->report, "permissions", "on %s: %s", what, error_message(&why));
 		return;
@@ -322,7 +328,8 @@ static void check_key_file(struct check *c)
 	if (path_expand(o->ssh_key_path, &path, &why) < 0 ||
 		ssh_key_read(o->ssh_key_path, &key, &why) < 0)
 		check_failure(c->report, "-ssh-key-path",
-			"name a file with one public key, as ssh-keygen writes it to NAME.pub", &why);
+			"name a file with one public key, as ssh-keygen writes it to NAME.pub",
+			&why);
 	else if (stat(buf_text(&path), &st) == 0 && (st.st_mode & (S_IWGRP | S_IWOTH)))
 		check_wrong(c->report, ERROR_INVALID, "-ssh-key-path", "chmod 0600 the file",
 			"others may write to %s", buf_text(&path));
@@ -333,8 +340,8 @@ static void check_key_file(struct check *c)
 int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
 	struct error *err)
 {
-	static void (*const looks[])(struct check *) = {check_network, check_image, check_sizes,
-		check_permissions};
+	static void (*const looks[])(
+		struct check *) = {check_network, check_image, check_sizes, check_permissions};
 	struct check c = {p, report, bound};
 	check_key_file(&c);
 	if (!check_group(&c))

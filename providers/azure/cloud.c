@@ -61,13 +61,13 @@ int url_check(const char *url, const char *variable, struct error *err)
 	if (!*url)
 		return 0;
 	if (origin_len(url) >= 256 || strpbrk(url, " \t\r\n\"@?#"))
-		return error_set(err, ERROR_INVALID, "%s: \"%.300s\" is no URL of a service", variable,
-			url);
+		return error_set(err, ERROR_INVALID, "%s: \"%.300s\" is no URL of a service",
+			variable, url);
 	if ((!strncasecmp(url, "https://", 8) && origin_len(url) > 8) || is_loopback(url))
 		return 0;
 	return error_set(err, ERROR_INVALID,
-		"%s: \"%s\" must start with https:// (plain http is for this machine alone)", variable,
-		url);
+		"%s: \"%s\" must start with https:// (plain http is for this machine alone)",
+		variable, url);
 }
 
 static void copy_base(char to[256], const char *url)

@@ -31,7 +31,8 @@
 #define UNDO_NS (30 * NS_PER_S)
 /* Azure has no room for hours rather than minutes. */
 #define CAPACITY_NS (UINT64_C(3600) * NS_PER_S)
-#define PUTS_MAX 8 /* of one offering and subnet: names that are taken, VMs that go at that moment */
+#define PUTS_MAX \
+	8 /* of one offering and subnet: names that are taken, VMs that go at that moment */
 
 /* ---- one creation --------------------------------------------------------------------------------------------- */
 
@@ -41,10 +42,10 @@ struct making {
 	struct instance *instance;
 	char names[NAME_CANDIDATES][VM_NAME_SIZE];
 	char disk_name[DISK_NAME_SIZE];
-	unsigned candidate;   /* whose name is used */
+	unsigned candidate; /* whose name is used */
 	char **subnets;
 	char operation[ARM_URL_MAX];
-	bool made;            /* there is a VM of ours, or may be */
+	bool made; /* there is a VM of ours, or may be */
 	bool subnets_are_full;
 };
 
@@ -105,7 +106,8 @@ static void tag_disk(struct making *m, const struct bound *bound)
 	if (*o->os_disk_ephemeral || !*m->disk_name || !tags || !body)
 		return;
 	snprintf(path, sizeof(path),
-		"/subscriptions/%s/resourceGroups/%s/providers/" KIND_DISK "/%s?api-version=" VERSION_DISK,
+		"/subscriptions/%s/resourceGroups/%s/providers/" KIND_DISK
+		"/%s?api-version=" VERSION_DISK,
 		o->subscription, o->resource_group, m->disk_name);
 	const struct arm_request request = {"PATCH", ARM_WRITE, path, body, NULL, "tag the disk"};
 	if (arm_call(m->p->arm, &request, &reply, bound, &why) < 0)
@@ -140,7 +142,8 @@ static int put(struct making *m, const struct bound *bound, struct error *err)
 	cleanup_reply reply = {0};
 	cleanup_error why = ERROR_INIT;
 	char path[640], what[VM_NAME_SIZE + 32];
-	if (disk_name_make(m->names[m->candidate], owner->cluster, owner->node, m->disk_name, err) < 0)
+	if (disk_name_make(m->names[m->candidate], owner->cluster, owner->node, m->disk_name, err) <
+		0)
 		return -1;
 	m->launch.vm_name = m->names[m->candidate];
 	m->launch.disk_name = m->disk_name;
@@ -149,9 +152,11 @@ static int put(struct making *m, const struct bound *bound, struct error *err)
 		return -1;
 	snprintf(what, sizeof(what), "create VM %s", m->launch.vm_name);
 	snprintf(path, sizeof(path),
-		"/subscriptions/%s/resourceGroups/%s/providers/" KIND_VM "/%s?api-version=" VERSION_VM,
+		"/subscriptions/%s/resourceGroups/%s/providers/" KIND_VM
+		"/%s?api-version=" VERSION_VM,
 		o->subscription, o->resource_group, m->launch.vm_name);
-	const struct arm_request request = {"PUT", ARM_CREATE, path, body, "If-None-Match: *", what};
+	const struct arm_request request = {"PUT", ARM_CREATE, path, body, "If-None-Match: *",
+		what};
 	m->made = true;
 	*m->operation = '\0';
 	int result = arm_call(m->p->arm, &request, &reply, bound, &why);
@@ -199,8 +204,8 @@ static int make_in_subnet(struct making *m, const struct bound *bound, struct er
 			m->names[m->candidate]);
 		m->candidate++;
 	}
-	return error_set(err, ERROR_RETRY, "the names %s and %s are taken by other VMs", m->names[0],
-		m->names[1]);
+	return error_set(err, ERROR_RETRY, "the names %s and %s are taken by other VMs",
+		m->names[0], m->names[1]);
 }
 
 static int remove_made(struct making *m, const struct bound *bound, struct error *err)
@@ -215,7 +220,8 @@ static int remove_made(struct making *m, const struct bound *bound, struct error
 
 static bool is_subnet_full(const struct error *err)
 {
-	return failure_has_code(err, "SubnetIsFull") || failure_has_code(err, "InsufficientSubnetSize");
+	return failure_has_code(err, "SubnetIsFull") ||
+	       failure_has_code(err, "InsufficientSubnetSize");
 }
 
 /* One offering, in one subnet after the other where they are full. What failed is gone when this returns. */
@@ -229,8 +235,8 @@ static int make_offering(void *with, const struct offering *offering, const stru
 		m->launch.subnet = *subnet;
 		if (make_in_subnet(m, bound, &why) == 0)
 			return 0;
-		bool full = is_subnet_full(&why), elsewhere = why.kind == ERROR_CAPACITY ||
-							      why.kind == ERROR_QUOTA;
+		bool full = is_subnet_full(&why),
+		     elsewhere = why.kind == ERROR_CAPACITY || why.kind == ERROR_QUOTA;
 		/* Before another is tried, this one must be gone: it has the name. */
 		if (elsewhere && m->made && remove_made(m, bound, &undo) < 0) {
 			error_append(&why, " (VM %s is left behind: %s)", m->names[m->candidate],
@@ -277,7 +283,8 @@ static int make(struct making *m, const struct bound *bound, struct error *err)
 	if (!m->launch.ssh_key)
 		return -1;
 	choice_log("azure", &ranking.choice);
-	int result = choice_try("azure", &ranking.choice, p->refusals, make_offering, m, bound, err);
+	int result =
+		choice_try("azure", &ranking.choice, p->refusals, make_offering, m, bound, err);
 	if (result < 0 && m->subnets_are_full && err)
 		err->kind = ERROR_CAPACITY;
 	return result;

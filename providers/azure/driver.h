@@ -89,8 +89,8 @@ struct ranking {
 	struct buf left_out; /* what was left out before the ranking, and why */
 };
 /* zone: where the volumes are, "": anywhere. */
-int ranking_make(struct provider *p, const struct instance_request *r, unsigned tees,
-	const char *zone, struct ranking *ranking, const struct bound *bound, struct error *err);
+int ranking_make(struct provider *p, const struct instance_request *request, unsigned tees,
+	const char *zone, struct ranking *r, const struct bound *bound, struct error *err);
 void ranking_free(struct ranking *ranking);
 
 /* Checks that volumes can be attached, and gives the zone that they are in (zone: 16 bytes, "": none). */

@@ -205,7 +205,9 @@ static void walk(const json_t *error, unsigned depth, struct finding *f)
 	size_t i;
 	json_t *detail;
 	json_array_foreach(json_object_get(error, "details"), i, detail)
+	{
 		walk(detail, depth + 1, f);
+	}
 	walk(json_object_get(error, "innererror"), depth + 1, f);
 }
 
@@ -248,20 +250,24 @@ const char *aadsts_advice(long number)
 		long number;
 		const char *advice;
 	} known[] = {
-		{7000215, "AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id"},
-		{7000222, "the client secret has expired: make a new one and put it into the Secret"},
+		{7000215,
+			"AZURE_CLIENT_SECRET is wrong: it must be the secret's value, not its id"},
+		{7000222,
+			"the client secret has expired: make a new one and put it into the Secret"},
 		{700016, "AZURE_CLIENT_ID is not an application of this tenant"},
 		{90002, "AZURE_TENANT_ID is no tenant of this cloud"},
 		{900023, "AZURE_TENANT_ID is no tenant"},
 		{70021, "no federated credential of the identity has this issuer, subject and audience"},
 		{700213, "no federated credential of the identity has this subject: it must be "
 			 "system:serviceaccount:NAMESPACE:NAME of the adaptor's service account"},
-		{700211, "no federated credential of the identity has this issuer: it must be the cluster's OIDC "
-			 "issuer URL"},
+		{700211,
+			"no federated credential of the identity has this issuer: it must be the cluster's OIDC "
+			"issuer URL"},
 		{700212, "no federated credential of the identity has this audience: it must be "
 			 "api://AzureADTokenExchange"},
-		{700024, "the federated token is outside of its validity: check the clock, and that the kubelet "
-			 "renews the file"},
+		{700024,
+			"the federated token is outside of its validity: check the clock, and that the kubelet "
+			"renews the file"},
 		{50196, "the same token was asked for too often"},
 		{53003, "a conditional access policy blocks the identity"},
 	};

@@ -62,7 +62,8 @@ int driver_find(struct provider *p, const char *token, struct instance *instance
 		if (watch_parts_of_token(p->watch, (enum part)part, token, &list, bound, err) < 0)
 			return -1;
 		if (json_array_size(list))
-			return give_leftover(p, (enum part)part, json_array_get(list, 0), instance, err);
+			return give_leftover(p, (enum part)part, json_array_get(list, 0), instance,
+				err);
 	}
 	return error_set(err, ERROR_GONE, "there is no VM with the tag " TAG_TOKEN " %s", token);
 }
@@ -209,11 +210,11 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 {
 	const struct azure_options *o = p->options;
 	cleanup(listing_clear) struct listing l = {.p = p, .cluster = cluster, .node = node};
-	char path[512], what[64];
+	char path[512];
 	for (unsigned part = 0; part < PARTS; part++) {
 		part_path((enum part)part, o->subscription, o->resource_group, path, sizeof(path));
-		snprintf(what, sizeof(what), "list %ss", part_name((enum part)part));
-		if (list_into(p, what, path, &l.parts[part], bound, err) < 0)
+		if (list_into(p, part_list_what((enum part)part), path, &l.parts[part], bound,
+			    err) < 0)
 			return -1;
 	}
 	vms_path(o->subscription, o->resource_group, path, sizeof(path));

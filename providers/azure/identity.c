@@ -61,8 +61,8 @@ static void field(struct buf *out, const char *name, const char *value)
 
 /* ---- Entra ID ---------------------------------------------------------------------------------------------- */
 
-static int entra_ask(struct identity *i, struct buf *form, struct secret *token,
-	uint64_t *lives_ns, const struct bound *bound, struct error *err)
+static int entra_ask(struct identity *i, struct buf *form, struct secret *token, uint64_t *lives_ns,
+	const struct bound *bound, struct error *err)
 {
 	static const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded",
 		"Accept: application/json", NULL};
@@ -149,8 +149,8 @@ static int imds_ask(struct identity *i, const char *url, struct secret *token, u
 		return error_prefix(err, "instance metadata service");
 	}
 	if (response.status == 200)
-		return token_read("instance metadata service", response.body.data, response.body.len,
-			now, token, lives_ns, err);
+		return token_read("instance metadata service", response.body.data,
+			response.body.len, now, token, lives_ns, err);
 	return imds_refusal_read(response.status, response.body.data, response.body.len, err);
 }
 

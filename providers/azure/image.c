@@ -22,8 +22,8 @@ struct kept {
 struct images {
 	struct arm *arm;
 	const struct azure_options *options;
-	pthread_mutex_t fetching; /* one at a time; taken before lock */
-	pthread_mutex_t lock;     /* what is below */
+	pthread_mutex_t fetching;   /* one at a time; taken before lock */
+	pthread_mutex_t lock;       /* what is below */
 	struct kept kept[KEPT_MAX]; /* the oldest is overwritten */
 	unsigned next;
 };
@@ -65,10 +65,11 @@ void image_facts_read(const json_t *definition, struct image_facts *facts)
 		text_of(definition, "properties", "hyperVGeneration", NULL));
 	size_t i;
 	const json_t *feature;
-	json_array_foreach(json_object_get(json_object_get(definition, "properties"), "features"), i,
-		feature)
+	json_array_foreach(json_object_get(json_object_get(definition, "properties"), "features"),
+		i, feature)
 	{
-		const char *name = text_of(feature, "name", NULL), *value = text_of(feature, "value", NULL);
+		const char *name = text_of(feature, "name", NULL),
+			   *value = text_of(feature, "value", NULL);
 		if (!strcasecmp(name, "SecurityType"))
 			keep_text(facts->security, sizeof(facts->security), value);
 		if (!strcasecmp(name, "DiskControllerTypes"))
@@ -144,7 +145,8 @@ static int fetch(struct images *images, const char *image, const char *path,
 {
 	if (kept_find(images, image, facts))
 		return 0;
-	cleanup_json *definition = arm_get(images->arm, "look at the image", bound, err, "%s", path);
+	cleanup_json *definition =
+		arm_get(images->arm, "look at the image", bound, err, "%s", path);
 	if (!definition)
 		return -1;
 	image_facts_read(definition, facts);
@@ -192,8 +194,8 @@ int image_look(struct images *images, const char *image, const struct bound *bou
 		if (*path_part(image, 5, version, sizeof(version))) {
 			char *query = strchr(path, '?');
 			size_t at = (size_t)(query - path);
-			snprintf(path + at, sizeof(path) - at, "/versions/%s?api-version=%s", version,
-				VERSION_GALLERY);
+			snprintf(path + at, sizeof(path) - at, "/versions/%s?api-version=%s",
+				version, VERSION_GALLERY);
 		}
 		break;
 	}

@@ -53,7 +53,8 @@ int launch_check(const struct azure_options *o, const struct instance_request *r
 			r->user_data_len, r->user_data_len - USER_DATA_MAX, USER_DATA_MAX);
 	if (r->volume_count > VOLUMES_MAX)
 		return error_set(err, ERROR_INVALID,
-			"%zu volumes are more than the %d that a VM takes", r->volume_count, VOLUMES_MAX);
+			"%zu volumes are more than the %d that a VM takes", r->volume_count,
+			VOLUMES_MAX);
 	if (*r->image && image_form_of("image", r->image, &form, err) < 0)
 		return -1;
 	return launch_tees(o, r, &tees, err);
@@ -81,8 +82,8 @@ static json_t *managed_disk(const struct launch *l)
 {
 	const struct azure_options *o = l->options;
 	bool whole = !strcmp(o->disk_encryption, ENCRYPT_DISK);
-	json_t *set = *o->disk_encryption_set ? json_pack("{s:s}", "id", o->disk_encryption_set)
-					      : NULL;
+	json_t *set =
+		*o->disk_encryption_set ? json_pack("{s:s}", "id", o->disk_encryption_set) : NULL;
 	json_t *disk = json_pack("{s:s}", "storageAccountType", o->os_disk_type);
 	if (l->tees) {
 		json_t *security = json_pack("{s:s}", "securityEncryptionType", o->disk_encryption);
@@ -102,13 +103,14 @@ static json_t *os_disk(const struct launch *l)
 	const struct azure_options *o = l->options;
 	bool ephemeral = *o->os_disk_ephemeral;
 	json_t *disk = json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", l->disk_name, "createOption",
-		"FromImage", "caching", ephemeral ? "ReadOnly" : "ReadWrite", "deleteOption", "Delete",
-		"managedDisk", managed_disk(l));
+		"FromImage", "caching", ephemeral ? "ReadOnly" : "ReadWrite", "deleteOption",
+		"Delete", "managedDisk", managed_disk(l));
 	if (o->root_volume_gib)
 		json_object_set_new(disk, "diskSizeGB", json_integer(o->root_volume_gib));
 	if (ephemeral)
 		json_object_set_new(disk, "diffDiskSettings",
-			json_pack("{s:s, s:s}", "option", "Local", "placement", o->os_disk_ephemeral));
+			json_pack("{s:s, s:s}", "option", "Local", "placement",
+				o->os_disk_ephemeral));
 	return disk;
 }
 
@@ -117,16 +119,16 @@ static json_t *data_disks(const struct launch *l)
 	json_t *list = json_array();
 	for (size_t i = 0; i < l->request->volume_count; i++)
 		json_array_append_new(list,
-			json_pack("{s:i, s:s, s:s, s:{s:s}}", "lun", (int)i, "createOption", "Attach",
-				"deleteOption", "Detach", "managedDisk", "id",
+			json_pack("{s:i, s:s, s:s, s:{s:s}}", "lun", (int)i, "createOption",
+				"Attach", "deleteOption", "Detach", "managedDisk", "id",
 				l->request->volumes[i].id));
 	return list;
 }
 
 static json_t *storage_profile(const struct launch *l)
 {
-	json_t *storage = json_pack("{s:o, s:o}", "imageReference", image_reference(l->image), "osDisk",
-		os_disk(l));
+	json_t *storage = json_pack("{s:o, s:o}", "imageReference", image_reference(l->image),
+		"osDisk", os_disk(l));
 	if (l->request->volume_count)
 		json_object_set_new(storage, "dataDisks", data_disks(l));
 	return storage;
@@ -140,16 +142,16 @@ static json_t *os_profile(const struct launch *l)
 	/* Nothing is put into a pod VM from outside: no agent of Azure's, no extensions. */
 	return json_pack("{s:s, s:s, s:b, s:{s:b, s:b, s:{s:[{s:s, s:s}]}}}", "adminUsername", user,
 		"computerName", l->vm_name, "allowExtensionOperations", 0, "linuxConfiguration",
-		"disablePasswordAuthentication", 1, "provisionVMAgent", 0, "ssh", "publicKeys", "path",
-		path, "keyData", l->ssh_key);
+		"disablePasswordAuthentication", 1, "provisionVMAgent", 0, "ssh", "publicKeys",
+		"path", path, "keyData", l->ssh_key);
 }
 
 static json_t *public_address(const struct launch *l, const char *name, json_t *tags)
 {
 	(void)l;
-	return json_pack("{s:s, s:O, s:{s:s, s:s}, s:{s:s, s:s}}", "name", name, "tags", tags, "sku",
-		"name", "Standard", "tier", "Regional", "properties", "deleteOption", "Delete",
-		"publicIPAllocationMethod", "Static");
+	return json_pack("{s:s, s:O, s:{s:s, s:s}, s:{s:s, s:s}}", "name", name, "tags", tags,
+		"sku", "name", "Standard", "tier", "Regional", "properties", "deleteOption",
+		"Delete", "publicIPAllocationMethod", "Static");
 }
 
 static json_t *nic(const struct launch *l, unsigned index, json_t *tags)
@@ -160,9 +162,11 @@ static json_t *nic(const struct launch *l, unsigned index, json_t *tags)
 	const char *subnet = index && *o->second_subnet ? o->second_subnet : l->subnet;
 	json_t *ip = json_pack("{s:b, s:{s:s}}", "primary", 1, "subnet", "id", subnet);
 	if (o->public_ip && !index)
-		json_object_set_new(ip, "publicIPAddressConfiguration", public_address(l, name, tags));
-	json_t *properties = json_pack("{s:b, s:s, s:[{s:s, s:o}]}", "primary", index == 0,
-		"deleteOption", "Delete", "ipConfigurations", "name", "ip-config", "properties", ip);
+		json_object_set_new(ip, "publicIPAddressConfiguration",
+			public_address(l, name, tags));
+	json_t *properties =
+		json_pack("{s:b, s:s, s:[{s:s, s:o}]}", "primary", index == 0, "deleteOption",
+			"Delete", "ipConfigurations", "name", "ip-config", "properties", ip);
 	if (*o->security_group)
 		json_object_set_new(properties, "networkSecurityGroup",
 			json_pack("{s:s}", "id", o->security_group));
@@ -201,8 +205,9 @@ static int set_user_data(const struct launch *l, json_t *properties)
 {
 	cleanup(buf_wipe) struct buf text = BUF_INIT;
 	base64_encode(l->request->user_data, l->request->user_data_len, &text);
-	return text.failed ? -1
-			   : json_object_set_new(properties, "userData", json_string(buf_text(&text)));
+	return text.failed
+		       ? -1
+		       : json_object_set_new(properties, "userData", json_string(buf_text(&text)));
 }
 
 static int set_identities(const struct launch *l, json_t *body)
@@ -214,7 +219,8 @@ static int set_identities(const struct launch *l, json_t *body)
 	int result = list && ids ? 0 : -1;
 	if (json_object_size(ids))
 		result = json_object_set_new(body, "identity",
-			json_pack("{s:s, s:O}", "type", "UserAssigned", "userAssignedIdentities", ids));
+			json_pack("{s:s, s:O}", "type", "UserAssigned", "userAssignedIdentities",
+				ids));
 	json_decref(ids);
 	return result;
 }
@@ -224,11 +230,11 @@ json_t *launch_body(const struct launch *l, struct error *err)
 	cleanup_json *tags = tags_make(l->options, l->request, l->vm_name, err);
 	if (!tags)
 		return NULL;
-	cleanup_json *properties = json_pack("{s:{s:s}, s:o, s:o, s:o}", "hardwareProfile", "vmSize",
-		l->offering->type, "storageProfile", storage_profile(l), "osProfile", os_profile(l),
-		"networkProfile", network_profile(l, tags));
-	cleanup_json *body = json_pack("{s:s, s:O, s:O*}", "location", l->options->region, "tags", tags,
-		"properties", properties);
+	cleanup_json *properties = json_pack("{s:{s:s}, s:o, s:o, s:o}", "hardwareProfile",
+		"vmSize", l->offering->type, "storageProfile", storage_profile(l), "osProfile",
+		os_profile(l), "networkProfile", network_profile(l, tags));
+	cleanup_json *body = json_pack("{s:s, s:O, s:O*}", "location", l->options->region, "tags",
+		tags, "properties", properties);
 	int result = body && properties ? set_user_data(l, properties) : -1;
 	set_security(l, properties);
 	if (l->options->boot_diagnostics)
@@ -238,7 +244,8 @@ json_t *launch_body(const struct launch *l, struct error *err)
 		json_object_set_new(properties, "priority", json_string("Spot"));
 		json_object_set_new(properties, "evictionPolicy", json_string("Delete"));
 		/* At most the price without spot: never taken away for its price. */
-		json_object_set_new(properties, "billingProfile", json_pack("{s:i}", "maxPrice", -1));
+		json_object_set_new(properties, "billingProfile",
+			json_pack("{s:i}", "maxPrice", -1));
 	}
 	if (*l->offering->zone)
 		json_object_set_new(body, "zones", json_pack("[s]", l->offering->zone));
@@ -247,6 +254,7 @@ json_t *launch_body(const struct launch *l, struct error *err)
 	if (result == 0)
 		return take_ptr(body);
 	error_set(err, ERROR_INVALID,
-		"the request of VM %s cannot be written: memory, or text that is no UTF-8", l->vm_name);
+		"the request of VM %s cannot be written: memory, or text that is no UTF-8",
+		l->vm_name);
 	return NULL;
 }

@@ -16,7 +16,7 @@
 #include "base/error.h"
 #include "providers/provider.h"
 
-#define VM_NAME_SIZE 64 /* Azure: 64 characters for Linux; a host name has 63 */
+#define VM_NAME_SIZE 64   /* Azure: 64 characters for Linux; a host name has 63 */
 #define DISK_NAME_SIZE 81 /* Azure: 80 characters */
 #define NAME_CANDIDATES 2
 

@@ -69,8 +69,8 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 	{"tags", "TAGS", "", "tags of all that is made: k=v,k2=v2", AT(tags), OPTION_STRING},
 
 	{NULL, "AZURE_FEDERATED_TOKEN_FILE", "",
-		"file with the workload identity's token, read again for each request", AT(token_file),
-		OPTION_STRING},
+		"file with the workload identity's token, read again for each request",
+		AT(token_file), OPTION_STRING},
 	{NULL, "AZURE_AUTHORITY_HOST", "",
 		"where tokens come from, which tells the cloud; empty: https://login.microsoftonline.com",
 		AT(authority), OPTION_STRING},
@@ -81,10 +81,11 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 		"which credential to use; empty: the first that is configured", AT(credential),
 		OPTION_ENUM, .choices = credential_kinds},
 	{NULL, "AZURE_RESOURCE_MANAGER_ENDPOINT", "",
-		"URL of Azure Resource Manager; empty: that of the authority's cloud", AT(arm_endpoint),
-		OPTION_STRING},
+		"URL of Azure Resource Manager; empty: that of the authority's cloud",
+		AT(arm_endpoint), OPTION_STRING},
 	{NULL, "AZURE_RESOURCE_MANAGER_AUDIENCE", "",
-		"what tokens are asked for; empty: the cloud's own", AT(arm_audience), OPTION_STRING},
+		"what tokens are asked for; empty: the cloud's own", AT(arm_audience),
+		OPTION_STRING},
 	{NULL, "AZURE_CA_BUNDLE", "", "certificates to trust; empty: the system's", AT(ca_bundle),
 		OPTION_STRING},
 	{"os-disk-type", "AZURE_OS_DISK_TYPE", "Premium_LRS", "storage of the OS disk",
@@ -107,10 +108,12 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 	{"catalogue-folder", "AZURE_CATALOGUE_FOLDER", CATALOGUE_FOLDER,
 		"where the list of sizes is kept for when Azure cannot be asked; empty: nowhere",
 		AT(catalogue_folder), OPTION_STRING},
-	{"prices", "AZURE_PRICES", "", "file with prices; empty: the one that comes with the driver",
-		AT(prices), OPTION_STRING},
+	{"prices", "AZURE_PRICES", "",
+		"file with prices; empty: the one that comes with the driver", AT(prices),
+		OPTION_STRING},
 	{"encryption-at-host", "AZURE_ENCRYPTION_AT_HOST", "false",
-		"encrypt the host's caches and temporary disks", AT(encryption_at_host), OPTION_BOOL},
+		"encrypt the host's caches and temporary disks", AT(encryption_at_host),
+		OPTION_BOOL},
 	{"spot", "AZURE_SPOT", "false", "spot VMs: cheaper, and taken away at any time", AT(spot),
 		OPTION_BOOL},
 	{"accelerated-networking", "AZURE_ACCELERATED_NETWORKING", "false",
@@ -131,8 +134,8 @@ int tags_next(const char **text, char **key, char **value, struct error *err)
 			"TAGS: \"%s\": a name has 1 to %d characters, a value at most %d", k,
 			TAG_KEY_MAX, TAG_VALUE_MAX);
 	if (strpbrk(k, "<>%&\\?/"))
-		return error_set(err, ERROR_INVALID, "TAGS: \"%s\": a name has none of < > %% & \\ ? /",
-			k);
+		return error_set(err, ERROR_INVALID,
+			"TAGS: \"%s\": a name has none of < > %% & \\ ? /", k);
 	if (!strncasecmp(k, TAG_PREFIX, strlen(TAG_PREFIX)))
 		return error_set(err, ERROR_INVALID,
 			"TAGS: \"%s\" is set by the driver itself: choose another name", k);
@@ -140,7 +143,8 @@ int tags_next(const char **text, char **key, char **value, struct error *err)
 	for (size_t i = 0; i < array_size(reserved); i++) {
 		if (!strncasecmp(k, reserved[i], strlen(reserved[i])))
 			return error_set(err, ERROR_INVALID,
-				"TAGS: \"%s\": names that start with %s are Microsoft's", k, reserved[i]);
+				"TAGS: \"%s\": names that start with %s are Microsoft's", k,
+				reserved[i]);
 	}
 	*key = take_ptr(k);
 	*value = take_ptr(v);
@@ -177,8 +181,8 @@ static int subnets_check(const char *text, const char *variable, size_t min, siz
 	if (!list)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	if (list_count(list) < min || list_count(list) > max)
-		return error_set(err, ERROR_INVALID, "%s: it names %zu subnets, not %zu to %zu", variable,
-			list_count(list), min, max);
+		return error_set(err, ERROR_INVALID, "%s: it names %zu subnets, not %zu to %zu",
+			variable, list_count(list), min, max);
 	for (char **one = list; *one; one++) {
 		if (arm_subnet_check(variable, *one, err) < 0)
 			return -1;
@@ -216,8 +220,8 @@ static int zones_check(const char *text, struct error *err)
 /* Azure's Linux VMs: 1 to 64 characters, and some names that it keeps for itself. */
 static int user_check(const char *user, struct error *err)
 {
-	static const char *const refused[] = {"root", "admin", "administrator", "user", "guest", "test",
-		"console", "sys", "support", "server"};
+	static const char *const refused[] = {"root", "admin", "administrator", "user", "guest",
+		"test", "console", "sys", "support", "server"};
 	static const char allowed[] =
 		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
 	size_t len = strlen(user);
@@ -226,7 +230,8 @@ static int user_check(const char *user, struct error *err)
 		good = good && strcasecmp(user, refused[i]) != 0;
 	return good ? 0
 		    : error_set(err, ERROR_INVALID,
-			      "SSH_USERNAME: Azure takes no admin user with the name \"%.70s\"", user);
+			      "SSH_USERNAME: Azure takes no admin user with the name \"%.70s\"",
+			      user);
 }
 
 static int credential_check(const struct azure_options *o, struct error *err)
@@ -268,9 +273,8 @@ static int together_check(const struct azure_options *o, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"AZURE_DISK_ENCRYPTION=" ENCRYPT_DISK
 			" and AZURE_OS_DISK_EPHEMERAL exclude each other");
-	if (*o->disk_encryption_set &&
-		arm_id_parse("AZURE_DISK_ENCRYPTION_SET_ID", o->disk_encryption_set, KIND_DES, &id,
-			err) < 0)
+	if (*o->disk_encryption_set && arm_id_parse("AZURE_DISK_ENCRYPTION_SET_ID",
+					       o->disk_encryption_set, KIND_DES, &id, err) < 0)
 		return -1;
 	if (*o->security_group &&
 		arm_id_parse("AZURE_NSG_ID", o->security_group, KIND_NSG, &id, err) < 0)

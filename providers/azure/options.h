@@ -24,9 +24,9 @@ struct azure_options {
 
 	char *token_file, *authority, *imds;
 
-	char *credential, *arm_endpoint, *arm_audience, *ca_bundle, *os_disk_type, *os_disk_ephemeral,
-		*disk_encryption, *disk_encryption_set, *identities, *second_subnet,
-		*catalogue_folder, *prices;
+	char *credential, *arm_endpoint, *arm_audience, *ca_bundle, *os_disk_type,
+		*os_disk_ephemeral, *disk_encryption, *disk_encryption_set, *identities,
+		*second_subnet, *catalogue_folder, *prices;
 	bool spot, accelerated_networking, encryption_at_host, boot_diagnostics;
 };
 

@@ -51,8 +51,7 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	p->images = images_new(p->arm, options);
 	p->refusals = choice_memory_new();
 	p->ssh_key = ssh_key_new(options->ssh_key_path);
-	if (!p->watch || !p->catalogue || !p->images || !p->refusals ||
-		!p->ssh_key) {
+	if (!p->watch || !p->catalogue || !p->images || !p->refusals || !p->ssh_key) {
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}

@@ -135,7 +135,8 @@ static int collect(struct provider *p, const char *image, unsigned tees, bool sp
 		return error_set(err, ERROR_INVALID,
 			"image %s cannot run in a confidential VM: %s; take another image, or set DISABLECVM=true",
 			image, not_confidential);
-	r->list = calloc((count + list_count(r->sizes)) * (zones ? zones : 1) + 1, sizeof(*r->list));
+	r->list =
+		calloc((count + list_count(r->sizes)) * (zones ? zones : 1) + 1, sizeof(*r->list));
 	if (!r->list)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t i = 0; i < count; i++) {

@@ -65,8 +65,7 @@ static int send_delete(struct provider *p, const struct arm_id *id, char *operat
 		cleanup_error why = ERROR_INIT;
 		if (delete_path(p, what, path, operation, size, bound, &why) == 0)
 			return 0;
-		if (why.kind != ERROR_RETRY ||
-			bound_sleep(bound, poll_pause_ns(n), what, NULL) < 0)
+		if (why.kind != ERROR_RETRY || bound_sleep(bound, poll_pause_ns(n), what, NULL) < 0)
 			return error_move(err, &why);
 	}
 }
@@ -118,14 +117,13 @@ static int pick_one(void *with, const json_t *item, struct error *err)
 static int parts_look(struct provider *p, enum part part, const struct arm_id *id, json_t **list,
 	const struct bound *bound, struct error *err)
 {
-	char path[512], what[64];
+	char path[512];
 	if (in_own_group(p, id))
 		return watch_parts(p->watch, part, id->name, list, bound, err);
 	part_path(part, id->subscription, id->group, path, sizeof(path));
-	snprintf(what, sizeof(what), "list %ss", part_name(part));
 	*list = json_array();
 	struct pick pick = {part, id->name, *list};
-	return *list ? arm_list(p->arm, what, path, pick_one, &pick, bound, err)
+	return *list ? arm_list(p->arm, part_list_what(part), path, pick_one, &pick, bound, err)
 		     : error_set(err, ERROR_CAPACITY, "out of memory");
 }
 
@@ -175,19 +173,21 @@ static int delete_parts(struct provider *p, enum part part, const struct arm_id 
 		if (!is_ours(part, one, id->name))
 			continue;
 		size_t len = strlen(left->names);
-		snprintf(left->names + len, sizeof(left->names) - len, "%s%s %.90s", len ? ", " : "",
-			part_name(part), resource_name(one));
+		snprintf(left->names + len, sizeof(left->names) - len, "%s%s %.90s",
+			len ? ", " : "", part_name(part), resource_name(one));
 		left->count++;
 		if (is_held(part, one))
 			continue;
 		snprintf(path, sizeof(path), "%.512s?api-version=%s", resource_id(one),
 			part_version(part));
-		snprintf(what, sizeof(what), "delete %s %.100s", part_name(part), resource_name(one));
+		snprintf(what, sizeof(what), "delete %s %.100s", part_name(part),
+			resource_name(one));
 		log_info("azure: %s, which was left of VM %s", what, id->name);
 		if (delete_path(p, what, path, operation, sizeof(operation), bound, &why) == 0)
 			continue;
 		/* Held by something that goes, too: the next round. Not allowed: never. */
-		if (why.kind == ERROR_DENIED || why.kind == ERROR_TIMEOUT || why.kind == ERROR_CANCELED)
+		if (why.kind == ERROR_DENIED || why.kind == ERROR_TIMEOUT ||
+			why.kind == ERROR_CANCELED)
 			return error_move(err, &why);
 		error_clear(&left->why);
 		error_move(&left->why, &why);
@@ -195,23 +195,42 @@ static int delete_parts(struct provider *p, enum part part, const struct arm_id 
 	return 0;
 }
 
+/* One round over all kinds. */
+static int leftovers_round(struct provider *p, const struct arm_id *id, struct leftovers *left,
+	const struct bound *bound, struct error *err)
+{
+	for (unsigned part = 0; part < PARTS; part++) {
+		if (delete_parts(p, (enum part)part, id, left, bound, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* The time is over, or something failed for good: what was there at last is told. */
+static int tell_leftovers(const struct arm_id *id, const struct leftovers *left, struct error *err)
+{
+	if (!left->count)
+		return -1;
+	error_append(err, "; of VM %s there is still %s", id->name, left->names);
+	return left->why.kind == ERROR_NONE ? -1
+					    : error_append(err, " (%s)", error_message(&left->why));
+}
+
 static int remove_leftovers(struct provider *p, const struct arm_id *id, const struct bound *bound,
 	struct error *err)
 {
+	cleanup(leftovers_clear) struct leftovers last = {0};
 	for (unsigned n = 0;; n++) {
 		cleanup(leftovers_clear) struct leftovers left = {0};
-		for (unsigned part = 0; part < PARTS; part++) {
-			if (delete_parts(p, (enum part)part, id, &left, bound, err) < 0)
-				return -1;
-		}
+		if (leftovers_round(p, id, &left, bound, err) < 0)
+			return tell_leftovers(id, left.count ? &left : &last, err);
 		if (!left.count)
 			return 0;
-		if (bound_sleep(bound, poll_pause_ns(n), "delete what is left", err) < 0) {
-			if (left.why.kind != ERROR_NONE)
-				return error_append(err, ": of VM %s there is still %s (%s)", id->name,
-					left.names, error_message(&left.why));
-			return error_append(err, ": of VM %s there is still %s", id->name, left.names);
-		}
+		if (bound_sleep(bound, poll_pause_ns(n), "delete what is left", err) < 0)
+			return tell_leftovers(id, &left, err);
+		leftovers_clear(&last);
+		last = left;
+		left = (struct leftovers){0};
 	}
 }
 

@@ -33,7 +33,8 @@ int path_expand(const char *path, struct buf *out, struct error *err)
 		while (isalnum((unsigned char)start[len]) || start[len] == '_')
 			len++;
 		if (braces && (start[len] != '}' || !len))
-			return error_set(err, ERROR_INVALID, "\"%s\": ${ without a name and }", path);
+			return error_set(err, ERROR_INVALID, "\"%s\": ${ without a name and }",
+				path);
 		char name[128];
 		snprintf(name, sizeof(name), "%.*s", (int)len, start);
 		const char *value = len ? getenv(name) : "$";
@@ -55,10 +56,11 @@ int ssh_key_check(const char *line, struct error *err)
 		if (base64_decode(text, strcspn(text, " "), KEY_FILE_MAX, &blob, err) < 0)
 			return -1;
 		/* The blob repeats the type, with its length in four bytes before it. */
-		if (blob.len < 4 + len + 4 || blob.data[3] != len || memcmp(blob.data, "\0\0\0", 3) != 0 ||
+		if (blob.len < 4 + len + 4 || blob.data[3] != len ||
+			memcmp(blob.data, "\0\0\0", 3) != 0 ||
 			memcmp(blob.data + 4, types[i], len) != 0)
-			return error_set(err, ERROR_INVALID, "the key's text is not that of an %s key",
-				types[i]);
+			return error_set(err, ERROR_INVALID,
+				"the key's text is not that of an %s key", types[i]);
 		return 0;
 	}
 	return error_set(err, ERROR_INVALID,
@@ -81,8 +83,9 @@ int ssh_key_read(const char *path, struct buf *out, struct error *err)
 			buf_append_text(out, copy);
 		free(copy);
 		if (result <= 0)
-			return result < 0 ? error_prefix(err, "-ssh-key-path: %s", buf_text(&expanded))
-					  : 0;
+			return result < 0
+				       ? error_prefix(err, "-ssh-key-path: %s", buf_text(&expanded))
+				       : 0;
 		line += len + strspn(line + len, "\r\n");
 	}
 	return error_set(err, ERROR_INVALID, "-ssh-key-path: %s is empty", buf_text(&expanded));

@@ -55,7 +55,8 @@ json_t *tags_make(const struct azure_options *o, const struct instance_request *
 	}
 	if (good)
 		return take_ptr(tags);
-	error_set(err, ERROR_INVALID, "the tags cannot be written: memory, or text that is no UTF-8");
+	error_set(err, ERROR_INVALID,
+		"the tags cannot be written: memory, or text that is no UTF-8");
 	return NULL;
 }
 

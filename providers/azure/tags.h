@@ -17,8 +17,9 @@
 #define TAG_NAMESPACE TAG_PREFIX "namespace"
 #define TAG_POD TAG_PREFIX "pod"
 #define TAG_SANDBOX TAG_PREFIX "sandbox"
-#define TAG_VM TAG_PREFIX "vm"           /* the name of the VM that it was made for */
-#define TAG_CREATED TAG_PREFIX "created" /* Unix time: NICs and addresses have no age of their own */
+#define TAG_VM TAG_PREFIX "vm" /* the name of the VM that it was made for */
+#define TAG_CREATED \
+	TAG_PREFIX "created" /* Unix time: NICs and addresses have no age of their own */
 
 /* A new object: the owner's, the token, the VM's name and the operator's. */
 json_t *tags_make(const struct azure_options *o, const struct instance_request *r,

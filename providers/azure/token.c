@@ -103,19 +103,21 @@ int token_refusal_read(int status, const void *text, size_t len, struct error *e
 	const char *code = json_string_value(json_object_get(answer, "error")),
 		   *description = json_string_value(json_object_get(answer, "error_description")),
 		   *trace = json_string_value(json_object_get(answer, "trace_id"));
-	long number = (long)json_integer_value(json_array_get(json_object_get(answer, "error_codes"), 0));
+	long number =
+		(long)json_integer_value(json_array_get(json_object_get(answer, "error_codes"), 0));
 	const char *at = description ? strstr(description, "AADSTS") : NULL;
 	if (!number && at)
 		number = strtol(at + 6, NULL, 10);
 	enum error_kind kind = ERROR_DENIED;
 	if (status == 429 || number == 50196)
 		kind = ERROR_THROTTLED;
-	else if (status == 408 || status >= 500 || (code && !strcmp(code, "temporarily_unavailable")))
+	else if (status == 408 || status >= 500 ||
+		 (code && !strcmp(code, "temporarily_unavailable")))
 		kind = ERROR_RETRY;
 	char line[TEXT_MAX];
 	copy_line(line, sizeof(line), description ? description : "no description");
-	error_set(err, kind, "%.80s: %s (HTTP %d, trace %.80s)", code ? code : "no error code", line,
-		status, trace ? trace : "unknown");
+	error_set(err, kind, "%.80s: %s (HTTP %d, trace %.80s)", code ? code : "no error code",
+		line, status, trace ? trace : "unknown");
 	const char *advice = aadsts_advice(number);
 	return advice ? error_append(err, "; %s", advice) : -1;
 }
@@ -129,8 +131,8 @@ int imds_refusal_read(int status, const void *text, size_t len, struct error *er
 	copy_line(line, sizeof(line), description ? description : "no description");
 	bool passing = status == 404 || status == 410 || status == 429 || status >= 500;
 	error_set(err, passing ? ERROR_RETRY : ERROR_DENIED,
-		"instance metadata service: %.80s: %s (HTTP %d)", code ? code : "no error code", line,
-		status);
+		"instance metadata service: %.80s: %s (HTTP %d)", code ? code : "no error code",
+		line, status);
 	if (status == 400 && strcasestr(line, "Identity not found"))
 		return error_append(err, "; %s",
 			"this machine has no such managed identity: assign one to the node pool, and name it in "

@@ -70,7 +70,8 @@ int64_t resource_created(const json_t *resource)
 {
 	int64_t when = time_parse(text_of(resource, "properties", "timeCreated", NULL));
 	const char *tagged = tag_of(resource, TAG_CREATED);
-	if (when || !*tagged || strspn(tagged, "0123456789") != strlen(tagged) || strlen(tagged) > 15)
+	if (when || !*tagged || strspn(tagged, "0123456789") != strlen(tagged) ||
+		strlen(tagged) > 15)
 		return when;
 	return strtoll(tagged, NULL, 10);
 }
@@ -131,10 +132,8 @@ int addresses_give(const json_t *nics, const char *public_ip, struct instance *i
 		if (count == NICS_MAX)
 			break;
 		size_t at = count++;
-		if (nic_is_primary(nic)) {
-			memmove(order + 1, order, at * sizeof(order[0]));
-			at = 0;
-		}
+		for (; at && nic_is_primary(nic); at--)
+			order[at] = order[at - 1];
 		order[at] = nic;
 	}
 	instance->addresses = calloc(NICS_MAX + 1, sizeof(char *));
@@ -184,8 +183,9 @@ int vm_failure(const json_t *vm, struct error *err)
 		if (strncasecmp(code, failed, sizeof(failed) - 1) != 0)
 			continue;
 		code += sizeof(failed) - 1;
-		cleanup_json *error = json_pack("{s:s, s:s}", "code",
-			*code == '/' ? code + 1 : code, "message", text_of(status, "message", NULL));
+		cleanup_json *error =
+			json_pack("{s:s, s:s}", "code", *code == '/' ? code + 1 : code, "message",
+				text_of(status, "message", NULL));
 		return failure_of_object(error, 0, "", err);
 	}
 	return error_set(err, ERROR_INVALID, "Azure gives no reason");

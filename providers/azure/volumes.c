@@ -44,7 +44,8 @@ static int disk_check(const struct azure_options *o, const char *id, const json_
 			      "maxShares")) > 1;
 	if (!in_region(location, o->region))
 		return error_set(err, ERROR_INVALID,
-			"volume %s is in region %s, the pod VMs are in %s", id, location, o->region);
+			"volume %s is in region %s, the pod VMs are in %s", id, location,
+			o->region);
 	bool taken = !strcasecmp(state, "Attached") || !strcasecmp(state, "Reserved");
 	if (taken && !shared)
 		return error_set(err, ERROR_RETRY, "volume %s is %s%s%s", id, state,
@@ -67,11 +68,12 @@ int volumes_check(struct provider *p, const struct instance_request *r, char zon
 			return -1;
 		for (size_t k = 0; k < i; k++) {
 			if (!strcasecmp(volume, r->volumes[k].id))
-				return error_set(err, ERROR_INVALID, "volume %s is named twice", volume);
+				return error_set(err, ERROR_INVALID, "volume %s is named twice",
+					volume);
 		}
 		snprintf(what, sizeof(what), "look at volume %s", id.name);
-		cleanup_json *disk = arm_get(p->arm, what, bound, err, "%s?api-version=" VERSION_DISK,
-			volume);
+		cleanup_json *disk =
+			arm_get(p->arm, what, bound, err, "%s?api-version=" VERSION_DISK, volume);
 		if (!disk) {
 			/* To the pod it is a wish that cannot be fulfilled. */
 			if (err && err->kind == ERROR_GONE)

@@ -47,8 +47,8 @@ int vm_get(struct provider *p, const struct arm_id *id, bool expand, json_t **vm
 	char what[ARM_PART_MAX + 32];
 	snprintf(what, sizeof(what), "look at VM %s", id->name);
 	*vm = arm_get(p->arm, what, bound, err,
-		"/subscriptions/%s/resourceGroups/%s/providers/" KIND_VM "/%s?api-version=" VERSION_VM
-		"%s",
+		"/subscriptions/%s/resourceGroups/%s/providers/" KIND_VM
+		"/%s?api-version=" VERSION_VM "%s",
 		id->subscription, id->group, id->name, expand ? "&$expand=instanceView" : "");
 	return *vm ? 0 : -1;
 }
@@ -60,14 +60,16 @@ uint64_t operation_pause_ns(unsigned n, uint64_t asked_ns, uint64_t age_ns)
 	uint64_t pause = OPERATION_FIRST_NS << (n < 4 ? n : 4);
 	if (!asked_ns)
 		return pause < OPERATION_MOST_NS ? pause : OPERATION_MOST_NS;
-	return age_ns < EARLY_NS && asked_ns > RETRY_AFTER_EARLY_NS ? RETRY_AFTER_EARLY_NS : asked_ns;
+	return age_ns < EARLY_NS && asked_ns > RETRY_AFTER_EARLY_NS ? RETRY_AFTER_EARLY_NS
+								    : asked_ns;
 }
 
 int operation_look(struct provider *p, const char *url, enum operation_state *state,
 	uint64_t *again_ns, const struct bound *bound, struct error *why)
 {
 	cleanup_reply reply = {0};
-	const struct arm_request request = {"GET", ARM_READ, url, NULL, NULL, "look at the operation"};
+	const struct arm_request request = {"GET", ARM_READ, url, NULL, NULL,
+		"look at the operation"};
 	*state = OPERATION_RUNNING;
 	*again_ns = 0;
 	if (arm_call(p->arm, &request, &reply, bound, why) < 0)
@@ -144,9 +146,10 @@ static json_t *list_directly(struct provider *p, const struct arm_id *id, const 
 	if (vm_get(p, id, false, &vm, bound, err) < 0)
 		return NULL;
 	size_t i;
-	const json_t *one, *list = json_object_get(
-		json_object_get(json_object_get(vm, "properties"), "networkProfile"),
-		"networkInterfaces");
+	const json_t *one,
+		*list = json_object_get(json_object_get(json_object_get(vm, "properties"),
+						"networkProfile"),
+			"networkInterfaces");
 	json_array_foreach(list, i, one)
 	{
 		struct arm_id nic;
@@ -190,7 +193,9 @@ static bool nics_are_there(const struct wait *w, const json_t *nics)
 	size_t i, good = 0;
 	const json_t *nic;
 	json_array_foreach(nics, i, nic)
+	{
 		good += *nic_address(nic) && (w->ready || nic_is_on_a_host(nic));
+	}
 	return good >= w->needed && good == json_array_size(nics);
 }
 
@@ -234,8 +239,8 @@ static int look_at_operation(struct wait *w, const struct bound *bound, struct e
 		return error_prefix(err, "VM %s failed", w->id->name);
 	}
 	if (state == OPERATION_RUNNING) {
-		w->operation_due_ns = now + operation_pause_ns(w->operation_looks++, again_ns,
-						    now - w->began_ns);
+		w->operation_due_ns =
+			now + operation_pause_ns(w->operation_looks++, again_ns, now - w->began_ns);
 		return 0;
 	}
 	error_clear(&why);
@@ -300,7 +305,8 @@ int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
 	if (arm_id_parse("instance id", id, KIND_VM, &arm, err) < 0)
 		return -1;
 	if (needed > 2)
-		return error_set(err, ERROR_INVALID, "%zu addresses are more than a pod VM has", needed);
+		return error_set(err, ERROR_INVALID, "%zu addresses are more than a pod VM has",
+			needed);
 	instance->id = strdup(id);
 	instance->name = strdup(arm.name);
 	if (!instance->id || !instance->name) {

@@ -37,16 +37,22 @@ struct watch {
 };
 
 static const struct {
-	const char *name, *kind, *version;
+	const char *name, *list, *kind, *version;
 } parts[PARTS] = {
-	[PART_NIC] = {"NIC", "Microsoft.Network/networkInterfaces", VERSION_NETWORK},
-	[PART_IP] = {"public address", "Microsoft.Network/publicIPAddresses", VERSION_NETWORK},
-	[PART_DISK] = {"disk", "Microsoft.Compute/disks", VERSION_DISK},
+	[PART_NIC] = {"NIC", "list NICs", "Microsoft.Network/networkInterfaces", VERSION_NETWORK},
+	[PART_IP] = {"public address", "list public addresses",
+		"Microsoft.Network/publicIPAddresses", VERSION_NETWORK},
+	[PART_DISK] = {"disk", "list disks", "Microsoft.Compute/disks", VERSION_DISK},
 };
 
 const char *part_name(enum part part)
 {
 	return parts[part].name;
+}
+
+const char *part_list_what(enum part part)
+{
+	return parts[part].list;
 }
 
 const char *part_version(enum part part)
@@ -152,10 +158,9 @@ static int ask_parts(void *with, struct batch *batch, char *const *keys, const s
 {
 	struct parts_watch *p = with;
 	const struct azure_options *o = p->watch->options;
-	char path[512], what[64];
+	char path[512];
 	part_path(p->part, o->subscription, o->resource_group, path, sizeof(path));
-	snprintf(what, sizeof(what), "list %ss", parts[p->part].name);
-	cleanup_json *all = list_all(p->watch->arm, what, path, bound, err);
+	cleanup_json *all = list_all(p->watch->arm, parts[p->part].list, path, bound, err);
 	if (!all)
 		return -1;
 	for (char *const *key = keys; *key; key++) {

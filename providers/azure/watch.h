@@ -35,7 +35,8 @@ int watch_parts_of_token(struct watch *w, enum part part, const char *token, jso
 	const struct bound *bound, struct error *err);
 
 /* The path of the list of all of a kind in a group. */
-void part_path(enum part part, const char *subscription, const char *group, char *path, size_t size);
+void part_path(enum part part, const char *subscription, const char *group, char *path,
+	size_t size);
 void vms_path(const char *subscription, const char *group, char *path, size_t size);
 
 /* Was this part made for the VM of this name? */
@@ -44,7 +45,8 @@ bool part_is_of(enum part part, const json_t *resource, const char *vm_name);
 /* The name of the VM that this part was made for, "" where it is none of ours. vm_name: VM_NAME_SIZE bytes. */
 const char *part_vm(enum part part, const json_t *resource, char *vm_name);
 
-const char *part_name(enum part part); /* "NIC", "public address", "disk" */
+const char *part_name(enum part part);      /* "NIC", "public address", "disk" */
+const char *part_list_what(enum part part); /* "list NICs": for messages */
 const char *part_version(enum part part);
 
 #endif

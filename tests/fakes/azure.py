@@ -10,6 +10,7 @@ in capitals, as the real one's do at times.
 """
 
 import base64
+import functools
 import json
 import re
 import secrets
@@ -55,139 +56,69 @@ _NET = "/providers/Microsoft.Network"
 _NAME = r"[A-Za-z0-9._()-]+"
 _OF_SUB = rf"/subscriptions/(?P<sub>{_NAME})"
 _OF_GROUP = rf"{_OF_SUB}/resourceGroups/(?P<group>{_NAME})"
+_OF_LOCATION = rf"{_OF_SUB}{_COMPUTE}/locations/{_NAME}"
 
-# operation, method, path, api-version, other query parameters, the action of a role that allows it
+PATHS = {
+    "vms": rf"{_OF_GROUP}{_COMPUTE}/virtualMachines",
+    "vm": rf"{_OF_GROUP}{_COMPUTE}/virtualMachines/(?P<name>{_NAME})",
+    "console": rf"{_OF_GROUP}{_COMPUTE}/virtualMachines/(?P<name>{_NAME})/retrieveBootDiagnosticsData",
+    "disks": rf"{_OF_GROUP}{_COMPUTE}/disks",
+    "disk": rf"{_OF_GROUP}{_COMPUTE}/disks/(?P<name>{_NAME})",
+    "nics": rf"{_OF_GROUP}{_NET}/networkInterfaces",
+    "nic": rf"{_OF_GROUP}{_NET}/networkInterfaces/(?P<name>{_NAME})",
+    "ips": rf"{_OF_GROUP}{_NET}/publicIPAddresses",
+    "ip": rf"{_OF_GROUP}{_NET}/publicIPAddresses/(?P<name>{_NAME})",
+    "subnet": rf"{_OF_GROUP}{_NET}/virtualNetworks/{_NAME}/subnets/(?P<name>{_NAME})",
+    "nsg": rf"{_OF_GROUP}{_NET}/networkSecurityGroups/(?P<name>{_NAME})",
+    "definition": rf"{_OF_GROUP}{_COMPUTE}/galleries/{_NAME}/images/(?P<name>{_NAME})",
+    "version": rf"{_OF_GROUP}{_COMPUTE}/galleries/{_NAME}/images/{_NAME}/versions/(?P<name>{_NAME})",
+    "image": rf"{_OF_GROUP}{_COMPUTE}/images/(?P<name>{_NAME})",
+    "community": rf"{_OF_LOCATION}/communityGalleries/{_NAME}/images/(?P<name>{_NAME})",
+    "community_version": rf"{_OF_LOCATION}/communityGalleries/{_NAME}/images/{_NAME}/versions/(?P<name>{_NAME})",
+    "shared": rf"{_OF_LOCATION}/sharedGalleries/{_NAME}/images/(?P<name>{_NAME})",
+    "shared_version": rf"{_OF_LOCATION}/sharedGalleries/{_NAME}/images/{_NAME}/versions/(?P<name>{_NAME})",
+    "skus": rf"{_OF_SUB}{_COMPUTE}/skus",
+    "usages": rf"{_OF_LOCATION}/usages",
+    "operation": rf"{_OF_LOCATION}/operations/(?P<name>{_NAME})",
+    "group": _OF_GROUP,
+    "permissions": r"(?P<scope>/subscriptions/.+)/providers/Microsoft\.Authorization/permissions",
+}
+PATHS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in PATHS.items()}
+PAGE = ("$skiptoken",)
+
+# operation, method, path, whose api-version, other query parameters, the action of a role that allows it
 OPERATIONS = [
-    ("create_vm", "PUT", rf"{_OF_GROUP}{_COMPUTE}/virtualMachines/(?P<name>{_NAME})", "vm", (), "Microsoft.Compute/virtualMachines/write"),
-    ("get_vm", "GET", rf"{_OF_GROUP}{_COMPUTE}/virtualMachines/(?P<name>{_NAME})", "vm", ("$expand",), "Microsoft.Compute/virtualMachines/read"),
-    (
-        "delete_vm",
-        "DELETE",
-        rf"{_OF_GROUP}{_COMPUTE}/virtualMachines/(?P<name>{_NAME})",
-        "vm",
-        ("forceDeletion",),
-        "Microsoft.Compute/virtualMachines/delete",
-    ),
-    (
-        "console",
-        "POST",
-        rf"{_OF_GROUP}{_COMPUTE}/virtualMachines/(?P<name>{_NAME})/retrieveBootDiagnosticsData",
-        "vm",
-        (),
-        "Microsoft.Compute/virtualMachines/retrieveBootDiagnosticsData/action",
-    ),
-    ("list_vms", "GET", rf"{_OF_GROUP}{_COMPUTE}/virtualMachines", "vm", ("$skiptoken",), "Microsoft.Compute/virtualMachines/read"),
-    ("list_disks", "GET", rf"{_OF_GROUP}{_COMPUTE}/disks", "disk", ("$skiptoken",), "Microsoft.Compute/disks/read"),
-    ("get_disk", "GET", rf"{_OF_GROUP}{_COMPUTE}/disks/(?P<name>{_NAME})", "disk", (), "Microsoft.Compute/disks/read"),
-    ("patch_disk", "PATCH", rf"{_OF_GROUP}{_COMPUTE}/disks/(?P<name>{_NAME})", "disk", (), "Microsoft.Compute/disks/write"),
-    ("delete_disk", "DELETE", rf"{_OF_GROUP}{_COMPUTE}/disks/(?P<name>{_NAME})", "disk", (), "Microsoft.Compute/disks/delete"),
-    ("list_nics", "GET", rf"{_OF_GROUP}{_NET}/networkInterfaces", "network", ("$skiptoken",), "Microsoft.Network/networkInterfaces/read"),
-    ("get_nic", "GET", rf"{_OF_GROUP}{_NET}/networkInterfaces/(?P<name>{_NAME})", "network", (), "Microsoft.Network/networkInterfaces/read"),
-    (
-        "delete_nic",
-        "DELETE",
-        rf"{_OF_GROUP}{_NET}/networkInterfaces/(?P<name>{_NAME})",
-        "network",
-        (),
-        "Microsoft.Network/networkInterfaces/delete",
-    ),
-    ("list_ips", "GET", rf"{_OF_GROUP}{_NET}/publicIPAddresses", "network", ("$skiptoken",), "Microsoft.Network/publicIPAddresses/read"),
-    ("get_ip", "GET", rf"{_OF_GROUP}{_NET}/publicIPAddresses/(?P<name>{_NAME})", "network", (), "Microsoft.Network/publicIPAddresses/read"),
-    (
-        "delete_ip",
-        "DELETE",
-        rf"{_OF_GROUP}{_NET}/publicIPAddresses/(?P<name>{_NAME})",
-        "network",
-        (),
-        "Microsoft.Network/publicIPAddresses/delete",
-    ),
-    (
-        "get_subnet",
-        "GET",
-        rf"{_OF_GROUP}{_NET}/virtualNetworks/{_NAME}/subnets/(?P<name>{_NAME})",
-        "network",
-        (),
-        "Microsoft.Network/virtualNetworks/subnets/read",
-    ),
-    (
-        "get_nsg",
-        "GET",
-        rf"{_OF_GROUP}{_NET}/networkSecurityGroups/(?P<name>{_NAME})",
-        "network",
-        (),
-        "Microsoft.Network/networkSecurityGroups/read",
-    ),
-    (
-        "get_image_definition",
-        "GET",
-        rf"{_OF_GROUP}{_COMPUTE}/galleries/{_NAME}/images/(?P<name>{_NAME})",
-        "gallery",
-        (),
-        "Microsoft.Compute/galleries/images/read",
-    ),
-    (
-        "get_image_version",
-        "GET",
-        rf"{_OF_GROUP}{_COMPUTE}/galleries/{_NAME}/images/{_NAME}/versions/(?P<name>{_NAME})",
-        "gallery",
-        (),
-        "Microsoft.Compute/galleries/images/versions/read",
-    ),
-    ("get_image", "GET", rf"{_OF_GROUP}{_COMPUTE}/images/(?P<name>{_NAME})", "vm", (), "Microsoft.Compute/images/read"),
-    (
-        "get_public_image",
-        "GET",
-        rf"{_OF_SUB}{_COMPUTE}/locations/{_NAME}/communityGalleries/{_NAME}/images/(?P<name>{_NAME})",
-        "gallery",
-        (),
-        "Microsoft.Compute/locations/communityGalleries/images/read",
-    ),
-    (
-        "get_public_image_version",
-        "GET",
-        rf"{_OF_SUB}{_COMPUTE}/locations/{_NAME}/communityGalleries/{_NAME}/images/{_NAME}/versions/(?P<name>{_NAME})",
-        "gallery",
-        (),
-        "Microsoft.Compute/locations/communityGalleries/images/versions/read",
-    ),
-    (
-        "get_shared_image",
-        "GET",
-        rf"{_OF_SUB}{_COMPUTE}/locations/{_NAME}/sharedGalleries/{_NAME}/images/(?P<name>{_NAME})",
-        "gallery",
-        (),
-        "Microsoft.Compute/locations/sharedGalleries/images/read",
-    ),
-    (
-        "get_shared_image_version",
-        "GET",
-        rf"{_OF_SUB}{_COMPUTE}/locations/{_NAME}/sharedGalleries/{_NAME}/images/{_NAME}/versions/(?P<name>{_NAME})",
-        "gallery",
-        (),
-        "Microsoft.Compute/locations/sharedGalleries/images/versions/read",
-    ),
-    ("list_skus", "GET", rf"{_OF_SUB}{_COMPUTE}/skus", "skus", ("$filter", "$skiptoken"), "Microsoft.Compute/skus/read"),
-    ("list_usages", "GET", rf"{_OF_SUB}{_COMPUTE}/locations/(?P<name>{_NAME})/usages", "usages", (), "Microsoft.Compute/locations/usages/read"),
-    (
-        "get_operation",
-        "GET",
-        rf"{_OF_SUB}{_COMPUTE}/locations/{_NAME}/operations/(?P<name>{_NAME})",
-        "vm",
-        ("p", "monitor"),
-        "Microsoft.Compute/locations/operations/read",
-    ),
-    ("get_group", "GET", _OF_GROUP, "group", (), "Microsoft.Resources/subscriptions/resourceGroups/read"),
-    (
-        "permissions",
-        "GET",
-        r"(?P<scope>/subscriptions/.+)/providers/Microsoft\.Authorization/permissions",
-        "permissions",
-        (),
-        "Microsoft.Authorization/permissions/read",
-    ),
+    ("create_vm", "PUT", "vm", "vm", (), "Compute/virtualMachines/write"),
+    ("get_vm", "GET", "vm", "vm", ("$expand",), "Compute/virtualMachines/read"),
+    ("delete_vm", "DELETE", "vm", "vm", ("forceDeletion",), "Compute/virtualMachines/delete"),
+    ("console", "POST", "console", "vm", (), "Compute/virtualMachines/retrieveBootDiagnosticsData/action"),
+    ("list_vms", "GET", "vms", "vm", PAGE, "Compute/virtualMachines/read"),
+    ("list_disks", "GET", "disks", "disk", PAGE, "Compute/disks/read"),
+    ("get_disk", "GET", "disk", "disk", (), "Compute/disks/read"),
+    ("patch_disk", "PATCH", "disk", "disk", (), "Compute/disks/write"),
+    ("delete_disk", "DELETE", "disk", "disk", (), "Compute/disks/delete"),
+    ("list_nics", "GET", "nics", "network", PAGE, "Network/networkInterfaces/read"),
+    ("get_nic", "GET", "nic", "network", (), "Network/networkInterfaces/read"),
+    ("delete_nic", "DELETE", "nic", "network", (), "Network/networkInterfaces/delete"),
+    ("list_ips", "GET", "ips", "network", PAGE, "Network/publicIPAddresses/read"),
+    ("get_ip", "GET", "ip", "network", (), "Network/publicIPAddresses/read"),
+    ("delete_ip", "DELETE", "ip", "network", (), "Network/publicIPAddresses/delete"),
+    ("get_subnet", "GET", "subnet", "network", (), "Network/virtualNetworks/subnets/read"),
+    ("get_nsg", "GET", "nsg", "network", (), "Network/networkSecurityGroups/read"),
+    ("get_image_definition", "GET", "definition", "gallery", (), "Compute/galleries/images/read"),
+    ("get_image_version", "GET", "version", "gallery", (), "Compute/galleries/images/versions/read"),
+    ("get_image", "GET", "image", "vm", (), "Compute/images/read"),
+    ("get_public_image", "GET", "community", "gallery", (), "Compute/locations/communityGalleries/images/read"),
+    ("get_public_image_version", "GET", "community_version", "gallery", (), "Compute/locations/communityGalleries/images/versions/read"),
+    ("get_shared_image", "GET", "shared", "gallery", (), "Compute/locations/sharedGalleries/images/read"),
+    ("get_shared_image_version", "GET", "shared_version", "gallery", (), "Compute/locations/sharedGalleries/images/versions/read"),
+    ("list_skus", "GET", "skus", "skus", ("$filter", "$skiptoken"), "Compute/skus/read"),
+    ("list_usages", "GET", "usages", "usages", (), "Compute/locations/usages/read"),
+    ("get_operation", "GET", "operation", "vm", ("p", "monitor"), "Compute/locations/operations/read"),
+    ("get_group", "GET", "group", "group", (), "Resources/subscriptions/resourceGroups/read"),
+    ("permissions", "GET", "permissions", "permissions", (), "Authorization/permissions/read"),
 ]
-OPERATIONS = [(name, method, re.compile(path, re.IGNORECASE), *rest) for name, method, path, *rest in OPERATIONS]
-ACTIONS = {operation[0]: operation[5] for operation in OPERATIONS}
+ACTIONS = {operation[0]: "Microsoft." + operation[5] for operation in OPERATIONS}
 
 
 def error(status: int, code: str, message: str, headers=(), **more) -> Reply:
@@ -202,6 +133,12 @@ def _b64(data: bytes) -> str:
 
 def _unb64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@functools.cache
+def issuer_key():
+    """The cluster's, which signs the tokens of service accounts."""
+    return rsa.generate_private_key(65537, 2048)
 
 
 class Bucket:
@@ -223,7 +160,7 @@ class Bucket:
 class Azure(Fake):
     """
     ticks, delete_ticks: see above; nic_ticks, host_ticks: looks until a NIC has its address, and its MAC; page_size: of
-    lists; create_limit: (rate, burst) of PUTs; quiet_operations: no Azure-AsyncOperation header, a Location only.
+    lists; create_limit: (rate, burst) of PUTs; location_only: no Azure-AsyncOperation header.
     """
 
     def __init__(
@@ -260,7 +197,7 @@ class Azure(Fake):
         self.token_life = 3599
         self.imds_identities = {"": True}
         self.console_text = b""
-        self.key = rsa.generate_private_key(65537, 2048)
+        self.key = issuer_key()
         self.subnets = {SUBNET.lower(), SECOND_SUBNET.lower()}
         super().__init__(instances)
 
@@ -273,8 +210,8 @@ class Azure(Fake):
             return "imds_token"
         if path.startswith("/blob/"):
             return "blob"
-        for name, verb, pattern, *_ in OPERATIONS:
-            if verb == method and pattern.fullmatch(path):
+        for name, verb, place, *_ in OPERATIONS:
+            if verb == method and PATHS[place].fullmatch(path):
                 return name
         raise error(404, "InvalidResourceType", f"The resource type could not be found for {method} {path}")
 
@@ -282,7 +219,7 @@ class Azure(Fake):
         if call.operation in ("token", "imds_token", "blob"):
             return super().handle(call)
         entry = next(entry for entry in OPERATIONS if entry[0] == call.operation)
-        call.parts = entry[2].fullmatch(call.path).groupdict()
+        call.parts = PATHS[entry[2]].fullmatch(call.path).groupdict()
         try:
             self.judge(call, entry)
             reply = super().handle(call)
@@ -432,7 +369,9 @@ class Azure(Fake):
         thing = things.get(call.parts["name"].lower())
         if thing is None or thing["id"].split("/")[4].lower() != call.parts["group"].lower():
             raise error(
-                404, "ResourceNotFound", f"The Resource '{kind}/{call.parts['name']}' under resource group '{call.parts['group']}' was not found."
+                404,
+                "ResourceNotFound",
+                f"The Resource '{kind}/{call.parts['name']}' under resource group '{call.parts['group']}' was not found.",
             )
         return thing
 
@@ -508,7 +447,9 @@ class Azure(Fake):
         name = str(uuid.uuid4())
         self.operations[name] = {"status": "InProgress", "vm": key, "startTime": "2026-03-15T10:15:30Z"}
         url = f"{self.url}{SUB}/providers/Microsoft.Compute/locations/{REGION}/operations/{name}?p=1&api-version={VERSIONS['vm']}"
-        headers = {"Location": url + "&monitor=true"} if self.location_only else {"Azure-AsyncOperation": url, "Location": url + "&monitor=true"}
+        headers = (
+            {"Location": url + "&monitor=true"} if self.location_only else {"Azure-AsyncOperation": url, "Location": url + "&monitor=true"}
+        )
         return name, headers
 
     def do_create_vm(self, call):
@@ -516,7 +457,13 @@ class Azure(Fake):
         if self.bucket and (wait := self.bucket.take()):
             details = [{"code": "TooManyRequests", "target": "PutVM3Min", "message": "too many"}]
             headers = {"Retry-After": str(max(1, round(wait + 0.5)))}
-            raise error(429, "OperationNotAllowed", "The server rejected the request because too many requests have been received.", headers, details=details)
+            raise error(
+                429,
+                "OperationNotAllowed",
+                "The server rejected the request because too many requests have been received.",
+                headers,
+                details=details,
+            )
         if call.headers.get("If-None-Match") not in (None, "*"):
             raise error(400, "InvalidHeader", "If-None-Match")
         if key in self.vms:
@@ -555,7 +502,9 @@ class Azure(Fake):
             raise error(400, "InvalidAvailabilityZone", f"The zones {zones} are not supported by {sku['name']}.")
         for restriction in sku["restrictions"]:
             if restriction["type"] == "Location" or set(zones) & set(restriction["restrictionInfo"].get("zones", [])):
-                raise error(409, "SkuNotAvailable", f"The requested VM size {sku['name']} is currently not available in location '{REGION}'.")
+                raise error(
+                    409, "SkuNotAvailable", f"The requested VM size {sku['name']} is currently not available in location '{REGION}'."
+                )
         self.judge_security(p, capabilities(sku))
         self.judge_storage(p["storageProfile"], zones, capabilities(sku))
         self.judge_os(p["osProfile"])
@@ -600,7 +549,9 @@ class Azure(Fake):
         known = {"id": [IMAGE, GALLERY_IMAGE, f"{RG}{_COMPUTE}/images/podvm"]}
         known.update(communityGalleryImageId=[COMMUNITY_IMAGE], sharedGalleryImageId=[SHARED_IMAGE])
         if image.lower() not in [one.lower() for one in known.get(form, [])]:
-            raise error(404, "GalleryImageNotFound", f"The gallery image {image} is not available in {REGION} region.", target="imageReference")
+            raise error(
+                404, "GalleryImageNotFound", f"The gallery image {image} is not available in {REGION} region.", target="imageReference"
+            )
         disk = storage["osDisk"]
         if disk["createOption"] != "FromImage" or len(disk["name"]) > 80 or disk["name"].lower() in self.disks:
             raise Refused("the OS disk's createOption or name")
@@ -608,7 +559,9 @@ class Azure(Fake):
             raise Refused("an ephemeral disk needs caching ReadOnly")
         luns = [one["lun"] for one in storage.get("dataDisks", [])]
         if len(set(luns)) != len(luns) or len(luns) > int(able["MaxDataDiskCount"]):
-            raise error(409, "OperationNotAllowed", "The maximum number of data disks allowed to be attached to a VM of this size is exceeded.")
+            raise error(
+                409, "OperationNotAllowed", "The maximum number of data disks allowed to be attached to a VM of this size is exceeded."
+            )
         for one in storage.get("dataDisks", []):
             wanted = self.disks.get(one["managedDisk"]["id"].split("/")[-1].lower())
             if wanted is None or wanted["id"].lower() != one["managedDisk"]["id"].lower():
@@ -653,7 +606,10 @@ class Azure(Fake):
                 address = configuration["properties"].get("publicIPAddressConfiguration")
                 if address:
                     self.judge_tags(address.get("tags", {}))
-                    if address.get("sku", {}).get("name") != "Standard" or address["properties"].get("publicIPAllocationMethod") != "Static":
+                    if (
+                        address.get("sku", {}).get("name") != "Standard"
+                        or address["properties"].get("publicIPAllocationMethod") != "Static"
+                    ):
                         raise error(400, "PublicIPAddressBasicSkuRetired", "Basic SKU public IP addresses cannot be created.")
 
     def make_vm(self, call, key, body):
@@ -674,7 +630,9 @@ class Azure(Fake):
             attached["properties"]["diskState"] = "Attached"
         shown = {name: value for name, value in p.items() if name not in ("userData", "networkProfile")}
         shown["networkProfile"] = {
-            "networkInterfaces": [{"id": nic["id"], "properties": {"primary": nic["properties"]["primary"], "deleteOption": "Delete"}} for nic in nics]
+            "networkInterfaces": [
+                {"id": nic["id"], "properties": {"primary": nic["properties"]["primary"], "deleteOption": "Delete"}} for nic in nics
+            ]
         }
         shown.update(vmId=str(uuid.uuid4()), provisioningState="Creating", timeCreated="2026-03-15T10:15:31.1234567+00:00")
         document = {"id": vm_id, "name": call.parts["name"], "type": "Microsoft.Compute/virtualMachines", "location": body["location"]}
@@ -706,7 +664,11 @@ class Azure(Fake):
         if public:
             ip_name = f"{public['name']}-{secrets.token_hex(4)}"
             address = {"id": f"{path}/publicIPAddresses/{ip_name}", "name": ip_name, "location": REGION, "tags": public.get("tags", {})}
-            address["properties"] = {"provisioningState": "Succeeded", "publicIPAllocationMethod": "Static", "ipAddress": f"203.0.113.{len(self.ips) + 1}"}
+            address["properties"] = {
+                "provisioningState": "Succeeded",
+                "publicIPAllocationMethod": "Static",
+                "ipAddress": f"203.0.113.{len(self.ips) + 1}",
+            }
             address["properties"]["ipConfiguration"] = {"id": nic["id"] + "/ipConfigurations/ip-config"}
             address["deleteOption"] = public["properties"].get("deleteOption", "Detach")
             self.ips[ip_name.lower()] = address
@@ -718,7 +680,12 @@ class Azure(Fake):
         """A disk of the user's; its id."""
         with self.lock:
             disk = {"id": f"{SUB}/resourceGroups/{group}{_COMPUTE}/disks/{name}", "name": name, "location": location, "volume": True}
-            disk["properties"] = {"provisioningState": "Succeeded", "diskState": "Unattached", "creationData": {"createOption": "Empty"}, **properties}
+            disk["properties"] = {
+                "provisioningState": "Succeeded",
+                "diskState": "Unattached",
+                "creationData": {"createOption": "Empty"},
+                **properties,
+            }
             if zone:
                 disk["zones"] = [zone]
             self.disks[name.lower()] = disk
@@ -853,7 +820,9 @@ class Azure(Fake):
         if ip is None:
             return Reply(204)
         if ip["properties"].get("ipConfiguration"):
-            raise error(400, "PublicIPAddressCannotBeDeleted", f"Public IP address {ip['name']} can not be deleted since it is still allocated.")
+            raise error(
+                400, "PublicIPAddressCannotBeDeleted", f"Public IP address {ip['name']} can not be deleted since it is still allocated."
+            )
         del self.ips[call.parts["name"].lower()]
         return Reply(202)
 
@@ -886,12 +855,18 @@ class Azure(Fake):
     # ---- what is only looked at
 
     def do_get_group(self, call):
-        return Reply(200, {"id": call.path, "name": call.parts["group"], "location": REGION, "properties": {"provisioningState": "Succeeded"}})
+        return Reply(
+            200, {"id": call.path, "name": call.parts["group"], "location": REGION, "properties": {"provisioningState": "Succeeded"}}
+        )
 
     def do_get_subnet(self, call):
         if call.path.lower() not in self.subnets:
             raise error(404, "NotFound", f"Resource {call.path} not found.")
-        document = {"id": call.path, "name": call.parts["name"], "properties": {"addressPrefix": "10.99.0.0/16", "provisioningState": "Succeeded"}}
+        document = {
+            "id": call.path,
+            "name": call.parts["name"],
+            "properties": {"addressPrefix": "10.99.0.0/16", "provisioningState": "Succeeded"},
+        }
         self.network.check("Subnet", document, False)
         return Reply(200, document)
 
@@ -914,7 +889,9 @@ class Azure(Fake):
     def do_get_image_version(self, call):
         if call.path.lower() != IMAGE.lower():
             raise error(404, "ResourceNotFound", f"The Resource {call.path} was not found.")
-        return Reply(200, {"id": call.path, "name": call.parts["name"], "location": REGION, "properties": {"provisioningState": "Succeeded"}})
+        return Reply(
+            200, {"id": call.path, "name": call.parts["name"], "location": REGION, "properties": {"provisioningState": "Succeeded"}}
+        )
 
     def do_get_image(self, call):
         if call.path.lower() != f"{RG}{_COMPUTE}/images/podvm".lower():

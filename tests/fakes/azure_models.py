@@ -12,7 +12,6 @@ import functools
 import inspect
 import re
 
-
 # Lists that the schema itself calls incomplete: sizes are judged by resourceSkus.
 OPEN = {"VirtualMachineSizeTypes"}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Amazon EC2, STS, the instance metadata service and a container credential endpoint, on one port.
+"""Amazon EC2, STS, Service Quotas, the instance metadata service and a container credential endpoint, on one port.
 
     cloud = Ec2()                                       # Ec2(instances, region=..., types=..., ...): settings below
     cloud.refuse("InsufficientInstanceCapacity", zone="us-east-2a", times=2)    # launches there, no matter of whom
@@ -76,6 +76,11 @@ class Ec2(Machines, Resources, server.Fake):
         self.attaching_looks = 1
         self.snp_echo: Optional[str] = "enabled"
         self.address_limit = 50
+        self.quotas = {
+            "L-1216C47A": ("Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 64),
+            "L-34B43A08": ("All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 32),
+            "L-DB2E81BA": ("Running On-Demand G and VT instances", 0),
+        }
         self.denied: set = set()  # actions that the policy does not allow
         self.keys = {KEY: (SECRET, None, None)}
         self.clock_offset = 0.0
@@ -204,6 +209,8 @@ class Ec2(Machines, Resources, server.Fake):
 
     def operation(self, method, path, query, body) -> str:
         if method == "POST" and path == "/" and not query:
+            if body.startswith(b"{"):
+                return "GetServiceQuota"
             try:
                 return wire.flat(body).get("Action", "none")
             except Refusal:
@@ -221,6 +228,8 @@ class Ec2(Machines, Resources, server.Fake):
             return getattr(self, "do_" + call.operation.replace("-", "_"))(call)
         request = f"{next(self._numbers):08x}-0000-4000-8000-000000000000"
         xml = {"Content-Type": "text/xml;charset=UTF-8"}
+        if call.operation == "GetServiceQuota":
+            return self._service_quota(call)
         if call.operation == "AssumeRoleWithWebIdentity":
             try:
                 return server.Reply(200, wire.write_sts(call.operation, self._assume_role(call), request), xml)
@@ -250,6 +259,24 @@ class Ec2(Machines, Resources, server.Fake):
         if action in self._limits and not asked.get("DryRun") and not self._limits[action].take(call.time):
             raise Refusal("RequestLimitExceeded", "Request limit exceeded.")
         return handler(asked)
+
+    # ---- Service Quotas
+
+    def _service_quota(self, call):
+        """The one call of it that there is, JSON both ways."""
+        try:
+            wire.check_signature(call.headers, call.body, self.keys, self.region, "servicequotas", self.now())
+            action, asked = wire.read_json("service-quotas", call.headers, call.body)
+            if action in self.denied:
+                raise Refusal("AccessDeniedException", "User is not authorized to perform: servicequotas:GetServiceQuota")
+            if asked["ServiceCode"] != "ec2" or asked["QuotaCode"] not in self.quotas:
+                raise Refusal("NoSuchResourceException", "The request failed because the specified service does not exist.")
+        except Refusal as no:
+            return server.Reply(400, {"__type": no.code, "Message": no.message})
+        name, value = self.quotas[asked["QuotaCode"]]
+        return server.Reply(
+            200, {"Quota": {"ServiceCode": "ec2", "QuotaCode": asked["QuotaCode"], "QuotaName": name, "Value": float(value)}}
+        )
 
     # ---- credentials
 

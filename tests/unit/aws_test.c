@@ -20,6 +20,7 @@
 #include "providers/aws/image.h"
 #include "providers/aws/launch.h"
 #include "providers/aws/query.h"
+#include "providers/aws/quota.h"
 #include "providers/aws/resource.h"
 #include "providers/aws/sign.h"
 #include "providers/aws/vm.h"
@@ -424,6 +425,44 @@ static void test_resources_are_read_and_known_by_their_ids(void **state)
 		assert_null(resource_kind_of(wrong[i]));
 }
 
+static void test_quotas_are_known_by_family_and_read(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *type, *on_demand, *spot;
+	} cases[] = {
+		{"m6a.large", "L-1216C47A", "L-34B43A08"},
+		{"c6a.large", "L-1216C47A", "L-34B43A08"},
+		{"t3.micro", "L-1216C47A", "L-34B43A08"},
+		{"inf2.xlarge", NULL, NULL},
+		{"g4dn.xlarge", "L-DB2E81BA", "L-3819A6DF"},
+		{"vt1.3xlarge", "L-DB2E81BA", "L-3819A6DF"},
+		{"p4d.24xlarge", "L-417A185B", "L-7212CCBC"},
+		{"u-6tb1.metal", NULL, NULL},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		for (int spot = 0; spot < 2; spot++) {
+			const char *code = quota_code(cases[i].type, spot),
+				   *expected = spot ? cases[i].spot : cases[i].on_demand;
+			assert_int_equal(!code, !expected);
+			if (code)
+				assert_string_equal(code, expected);
+		}
+	}
+	static const char *const texts[] = {"{\"Quota\":{\"QuotaName\":\"n\",\"Value\":32.0}}",
+		"{}", "{\"Quota\":{\"QuotaName\":\"n\",\"Value\":-1}}",
+		"{\"Quota\":{\"Value\":\"32\"}}", "{\"Quota\":{\"Value\":1}}"};
+	for (size_t i = 0; i < array_size(texts); i++) {
+		cleanup_json *answer =
+			json_parse("x", texts[i], strlen(texts[i]), 4096, false, NULL);
+		cleanup(free_ptr) char *name = NULL;
+		double value = -1;
+		assert_int_equal(quota_read(answer, &value, &name, NULL), i ? -1 : 0);
+		if (!i)
+			assert_true(value > 31 && value < 33);
+	}
+}
+
 static void test_metadata_texts_are_read(void **state)
 {
 	(void)state;
@@ -688,6 +727,7 @@ int main(void)
 		cmocka_unit_test(test_markets_follow_the_pod_then_the_option),
 		cmocka_unit_test(test_resources_are_read_and_known_by_their_ids),
 		cmocka_unit_test(test_metadata_texts_are_read),
+		cmocka_unit_test(test_quotas_are_known_by_family_and_read),
 		cmocka_unit_test(test_instances_are_read),
 		cmocka_unit_test(test_answers_that_are_no_xml_are_refused),
 		cmocka_unit_test(test_types_and_images_are_read),
