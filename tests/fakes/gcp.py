@@ -160,6 +160,7 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         self.permissions_used: set = set()
         self.tee_shown: Optional[str] = None  # instead of what was asked for
         self.nat_looks = 0  # looks until a public address is shown
+        self.unreachable: set = set()  # zones that lists over all zones leave out
         self.early_waits = 0  # waits that answer before the operation is done
         self.console = "kernel: started\n"
         self._numbers = itertools.count(88120)
@@ -351,13 +352,16 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         return page
 
     def _scopes(self, call, kind: str, member: str, items: list) -> dict:
-        page = self._page(call, kind, items)
-        scopes: dict = {f"zones/{zone}": {"warning": {"code": "NO_RESULTS_ON_PAGE", "message": "none"}} for zone in self.zones}
+        """An aggregated list."""
+        away = {f"{BASE}projects/{PROJECT}/zones/{zone}" for zone in self.unreachable}
+        page = self._page(call, kind, [item for item in items if item["zone"] not in away])
+        empty = {"code": "NO_RESULTS_ON_PAGE", "message": "There are no results on this page."}
+        scopes: dict = {f"zones/{zone}": {"warning": empty} for zone in self.zones if zone not in self.unreachable}
         for item in page.pop("items", []):
-            scopes[f"zones/{item['zone'].rsplit('/', 1)[1]}"] = scope = scopes[f"zones/{item['zone'].rsplit('/', 1)[1]}"]
+            scope = scopes["zones/" + item["zone"].rsplit("/", 1)[1]]
             scope.pop("warning", None)
             scope.setdefault(member, []).append(item)
-        return {**page, "items": scopes}
+        return {**page, "items": scopes, **({"unreachables": sorted(away)} if away else {})}
 
     # ---- operations
 

@@ -482,6 +482,25 @@ def test_delete_refuses_what_is_not_ours(rig):
     assert rig.cloud.count("instances.delete") == 0 and rig.tool("list") == []
 
 
+def test_what_cannot_be_seen_is_not_taken_for_gone(rig):
+    """A zone that is down is left out of lists over all zones."""
+    token = new_token()
+    here, there = create(rig, token=token), create(rig, {"GCP_ZONE": "us-central1-b"}, name="podvm-there")
+    rig.cloud.unreachable = {"us-central1-b"}
+    error = failed(rig.tool, "delete", id=there["id"])
+    assert error.kind == "retry" and "some zone of the project cannot be asked just now" in error.message
+    assert failed(rig.tool, "find", token=new_token()).kind == "retry"
+    assert rig.tool("find", token=token)["id"] == here["id"]
+    assert [one["id"] for one in rig.tool("list")] == [here["id"]] and "what is in it is not listed" in rig.log
+    rig.tool("delete", id=here["id"])
+    elsewhere = {"GCP_ZONE": "us-central1-a,us-central1-c"}
+    rig.tool("delete", id=create(rig, elsewhere, name="podvm-meanwhile")["id"])
+    assert failed(create, rig, {"GCP_ZONE": ZONES}).kind == "retry"
+    rig.cloud.unreachable = set()
+    rig.tool("delete", id=there["id"])
+    assert rig.cloud.inventory() == {}
+
+
 def test_a_deletion_that_is_too_early_is_repeated(rig):
     made = create(rig)
     rig.cloud.script("instances.delete", refusal(400, "resourceNotReady", "The resource is not ready"))
