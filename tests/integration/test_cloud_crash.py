@@ -41,8 +41,8 @@ class Killer:
                 return
             self.seen.append(call.operation)
             self.most = max(self.most, len(self.world.vms()))
-            self.hit = len(self.seen) == self.n
-        if self.hit:
+            hit = self.hit = len(self.seen) == self.n
+        if hit:  # nobody else's: several requests may be under way
             self.world.stack.process.kill()
             self.world.stack.process.wait()
 
