@@ -137,7 +137,7 @@ pkg_libs = $(shell $(PKG_CONFIG) --libs $(sort $(2) $(foreach l,$(call closure,$
 # ---- the rooms --------------------------------------------------------------------------------
 
 rooms := $(wildcard lib/*/room.mk) $(wildcard providers/room.mk providers/*/room.mk adaptor/room.mk \
-	vsock-proxy/room.mk podvm-image/room.mk podvm-image/*/room.mk csi/room.mk cluster/*/room.mk tests/room.mk \
+	peerpodctl/room.mk vsock-proxy/room.mk podvm-image/room.mk podvm-image/*/room.mk csi/room.mk cluster/*/room.mk tests/room.mk \
 	tests/*/room.mk tests/*/*/room.mk)
 include $(rooms)
 

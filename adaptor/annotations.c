@@ -23,8 +23,6 @@
 #define POD_NAMESPACE_MAX 63
 /* 36 characters where it is a UUID, 32 for the kubelet's own static pods. */
 #define POD_UID_MAX 64
-/* containerd's and CRI-O's ids have 64 characters. */
-#define SANDBOX_ID_MAX 128
 #define VCPUS_MAX 4096
 #define MEMORY_MIB_MAX (INT64_C(64) * 1024 * 1024) /* 64 TiB */
 #define GPUS_MAX 64
@@ -311,20 +309,4 @@ void pod_request_free(struct pod_request *request)
 	free(request->gpu_model);
 	free(request->initdata);
 	*request = (struct pod_request){0};
-}
-
-int sandbox_id_check(const char *id, struct error *err)
-{
-	if (!*id)
-		return error_set(err, ERROR_INVALID, "empty sandbox id");
-	if (strlen(id) > SANDBOX_ID_MAX)
-		return error_set(err, ERROR_INVALID,
-			"sandbox id of %zu characters: more than the limit of %d", strlen(id),
-			SANDBOX_ID_MAX);
-	if (!strchr(ALPHANUMERIC, *id) || strspn(id, ALPHANUMERIC "._-") != strlen(id))
-		return error_set(err, ERROR_INVALID,
-			"sandbox id \"%.80s\" may hold letters, digits, '.', '_' and '-' only, and begins with a "
-			"letter or digit",
-			id);
-	return 0;
 }

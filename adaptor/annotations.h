@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "adaptor/sandbox_id.h"
 #include "base/error.h"
 #include "providers/provider.h"
 
@@ -39,8 +40,5 @@ struct pod_request {
 int annotations_read(const struct annotation *annotations, size_t count,
 	struct pod_request *request, struct error *err);
 void pod_request_free(struct pod_request *request);
-
-/* May the sandbox id be a component of a path, of a tag and of a file name? */
-int sandbox_id_check(const char *id, struct error *err);
 
 #endif

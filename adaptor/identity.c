@@ -2,9 +2,9 @@
 /* identity.c - see identity.h */
 #include "adaptor/identity.h"
 
-#include <openssl/rand.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "base/base64.h"
@@ -224,7 +224,8 @@ char *node_cluster_name(const struct settings *settings, struct error *err)
 			return strndup(buf_text(&text), len);
 	}
 	unsigned char number[8];
-	if (!file || RAND_bytes(number, sizeof(number)) != 1) {
+	/* Not OpenSSL's: an adaptor that serves no pod yet has no need of it in memory. */
+	if (!file || getrandom(number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
 		error_set(err, ERROR_INTERNAL,
 			"no random bytes for the name of this node's cluster");
 		return NULL;

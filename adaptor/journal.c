@@ -12,13 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "adaptor/annotations.h"
+#include "adaptor/journal_look.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
-
-#define RECORD_SUFFIX ".json"
-#define DAMAGED_SUFFIX ".damaged"
 
 static void closedir_ptr(DIR **dir)
 {
@@ -92,22 +89,12 @@ void journal_close(struct journal *journal)
 	*journal = (struct journal){.lock = -1};
 }
 
-/* The sandbox id in the name of a record file; false for other files. New string in *id. */
-static bool id_of_file(const char *file, char **id)
-{
-	size_t len = strlen(file), suffix = strlen(RECORD_SUFFIX);
-	if (len <= suffix || strcmp(file + len - suffix, RECORD_SUFFIX) != 0)
-		return false;
-	*id = strndup(file, len - suffix);
-	return *id && sandbox_id_check(*id, NULL) == 0;
-}
-
 /* What a crash in the middle of an atomic write leaves behind: it holds keys and is of no use. */
 static void remove_temporary(const struct journal *journal, const char *file)
 {
 	const char *suffix = strstr(file, RECORD_SUFFIX ".");
 	cleanup(free_ptr) char *path = NULL;
-	if (!suffix || !strcmp(suffix, RECORD_SUFFIX DAMAGED_SUFFIX))
+	if (!suffix || !strcmp(suffix, RECORD_SUFFIX RECORD_DAMAGED_SUFFIX))
 		return;
 	if (asprintf(&path, "%s/%s", journal->folder, file) < 0)
 		path = NULL;
@@ -115,24 +102,10 @@ static void remove_temporary(const struct journal *journal, const char *file)
 		unlink(path);
 }
 
-static int read_one(const char *path, const char *id, struct record *record, struct error *err)
-{
-	cleanup(buf_wipe) struct buf text = BUF_INIT;
-	if (file_read(path, RECORD_SIZE_MAX, &text, err) < 0 ||
-		record_read(path, text.data, text.len, record, err) < 0)
-		return -1;
-	if (!strcmp(record->sandbox, id))
-		return 0;
-	error_set(err, ERROR_INVALID, "%s: it is the record of another sandbox, \"%.80s\"", path,
-		record->sandbox);
-	record_free(record);
-	return -1;
-}
-
 static void move_aside(const char *path, const struct error *why)
 {
 	cleanup(free_ptr) char *aside = NULL;
-	if (asprintf(&aside, "%s" DAMAGED_SUFFIX, path) < 0)
+	if (asprintf(&aside, "%s" RECORD_DAMAGED_SUFFIX, path) < 0)
 		aside = NULL;
 	if (aside && rename(path, aside) == 0)
 		log_error("damaged record moved to %s: %s; its instance will be found by its tags",
@@ -152,7 +125,7 @@ int journal_read_all(const struct journal *journal, struct record **records, siz
 	const struct dirent *entry;
 	while ((entry = readdir(dir))) {
 		cleanup(free_ptr) char *id = NULL;
-		if (!id_of_file(entry->d_name, &id)) {
+		if (!record_file_id(entry->d_name, &id)) {
 			remove_temporary(journal, entry->d_name);
 			continue;
 		}
@@ -164,7 +137,7 @@ int journal_read_all(const struct journal *journal, struct record **records, siz
 			return error_set(err, ERROR_CAPACITY, "journal %s: out of memory",
 				journal->folder);
 		cleanup_error why = ERROR_INIT;
-		if (read_one(path, id, &(*records)[*count], &why) == 0)
+		if (record_file_read(path, id, &(*records)[*count], &why) == 0)
 			(*count)++;
 		else if (why.kind == ERROR_INVALID)
 			move_aside(path, &why);
@@ -201,13 +174,13 @@ int journal_remove(const struct journal *journal, const char *sandbox, struct er
 
 bool journal_is_damaged(const struct journal *journal, const char *sandbox)
 {
-	cleanup(free_ptr) char *path = record_path(journal, sandbox, DAMAGED_SUFFIX);
+	cleanup(free_ptr) char *path = record_path(journal, sandbox, RECORD_DAMAGED_SUFFIX);
 	return path && access(path, F_OK) == 0;
 }
 
 int journal_remove_damaged(const struct journal *journal, const char *sandbox, struct error *err)
 {
-	cleanup(free_ptr) char *path = record_path(journal, sandbox, DAMAGED_SUFFIX);
+	cleanup(free_ptr) char *path = record_path(journal, sandbox, RECORD_DAMAGED_SUFFIX);
 	if (!path)
 		return error_set(err, ERROR_CAPACITY, "journal: out of memory");
 	return file_remove(path, err) < 0 ? error_prefix(err, "journal") : 0;

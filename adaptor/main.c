@@ -16,6 +16,8 @@
 #include "base/cleanup.h"
 #include "providers/loader.h"
 
+#define MEMORY_LARGE (64 * 1024)
+
 static int usage(FILE *out, int argc, char *const *argv)
 {
 	fprintf(out,
@@ -102,8 +104,13 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-	/* Calls come on threads of their own: without this each would keep a heap after it. */
-	mallopt(M_ARENA_MAX, 2);
+	/*
+	 * Calls come on threads of their own: each would keep a heap after it. Large pieces (user data, nftables' buffers
+	 * of megabytes) go back to the system at once; setting this also keeps the limit from growing with them.
+	 */
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, MEMORY_LARGE);
+	mallopt(M_TRIM_THRESHOLD, MEMORY_LARGE);
 	for (size_t i = 0; argc > 1 && i < array_size(commands); i++) {
 		if (!strcmp(argv[1], commands[i].name))
 			return commands[i].run(argc - 2, argv + 2);

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "adaptor/adaptor.h"
+#include "adaptor/orphan_rule.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 
@@ -74,13 +75,6 @@ static void drop_absent(struct orphans *orphans)
 	orphans->count = kept;
 }
 
-static bool is_ours(const struct adaptor *adaptor, const struct instance *instance)
-{
-	return instance->id && *instance->id && instance->cluster && instance->node &&
-	       !strcmp(instance->cluster, adaptor->cluster) &&
-	       !strcmp(instance->node, adaptor->settings->node_name);
-}
-
 static bool is_known(struct adaptor *adaptor, const struct instance *instance)
 {
 	struct sandbox *sandbox =
@@ -103,15 +97,10 @@ static bool has_shim(const struct proxy_sandbox *served, size_t count, const cha
 static bool is_old(const struct adaptor *adaptor, struct orphans *seen,
 	const struct instance *instance)
 {
-	uint64_t grace = adaptor->settings->orphan_grace_ns;
-	int64_t now = (int64_t)time(NULL);
 	/* Where the provider cannot tell, it is as old as our knowledge of it. */
 	uint64_t first = first_seen(seen, instance->id);
-	uint64_t known_for = clock_ns() - first;
-	uint64_t age = instance->created > 0 && instance->created < now
-			       ? (uint64_t)(now - instance->created)
-			       : 0;
-	return known_for >= grace || age > grace / NS_PER_S;
+	return orphan_is_old(instance, (int64_t)time(NULL), clock_ns() - first,
+		adaptor->settings->orphan_grace_ns);
 }
 
 static void sweep_one(struct adaptor *adaptor, struct orphans *seen,
@@ -119,7 +108,8 @@ static void sweep_one(struct adaptor *adaptor, struct orphans *seen,
 	const struct bound *bound)
 {
 	const struct world *world = adaptor->world;
-	if (!is_ours(adaptor, instance) || is_known(adaptor, instance))
+	if (!orphan_is_ours(instance, adaptor->cluster, adaptor->settings->node_name) ||
+		is_known(adaptor, instance))
 		return;
 	struct log_context context = {.sandbox = instance->sandbox,
 		.pod = instance->pod,
@@ -144,6 +134,44 @@ static void sweep_one(struct adaptor *adaptor, struct orphans *seen,
 		log_warn("delete instance %s: %s", instance->id, error_message(&why));
 	else if (instance->sandbox && sandbox_id_check(instance->sandbox, NULL) == 0)
 		journal_remove_damaged(&adaptor->journal, instance->sandbox, NULL);
+}
+
+static bool is_text(const char *a, const char *b)
+{
+	return a && *a && b && !strcmp(a, b);
+}
+
+/* By its sandbox or its token; what a cloud lets nobody tag bears the name of its instance. */
+static bool is_of(const struct instance *instance, const struct record *record)
+{
+	bool tagged =
+		(instance->sandbox && *instance->sandbox) || (instance->token && *instance->token);
+	return is_text(instance->sandbox, record->sandbox) ||
+	       is_text(instance->token, record->token) ||
+	       (!tagged && is_text(instance->name, record->instance_name));
+}
+
+int orphans_delete(struct adaptor *adaptor, const struct record *record, const struct bound *bound,
+	struct error *err)
+{
+	const struct world *world = adaptor->world;
+	struct instance *instances = NULL;
+	size_t count = 0;
+	int result = world->driver->list(world->provider, adaptor->cluster,
+		adaptor->settings->node_name, &instances, &count, bound, err);
+	for (size_t i = 0; result == 0 && i < count; i++) {
+		const struct instance *one = &instances[i];
+		if (!orphan_is_ours(one, adaptor->cluster, adaptor->settings->node_name) ||
+			!is_of(one, record))
+			continue;
+		log_warn("%s is left of an unfinished creation: deleting it", one->id);
+		cleanup_error why = ERROR_INIT;
+		if (world->driver->delete (world->provider, one->id, bound, &why) < 0 &&
+			why.kind != ERROR_GONE)
+			result = error_move(err, &why);
+	}
+	instances_free(instances, count);
+	return result;
 }
 
 int orphans_sweep(struct adaptor *adaptor, struct orphans *seen, const struct bound *bound,

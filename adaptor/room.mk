@@ -4,6 +4,8 @@ adaptor_libs := base proto ttrpc tls apf cloudinit initdata podnetwork
 adaptor_pkgs := libevent_core libevent_extra libevent_pthreads
 # All but the start of the program: what the tests link.
 adaptor_core_src := $(filter-out adaptor/main.c adaptor/serve.c,$(wildcard adaptor/*.c)) $(provider_shared_src)
+# What a program links that looks at the journal of a node and owns nothing (peerpodctl).
+journal_look_src := adaptor/journal_look.c adaptor/record.c adaptor/state.c adaptor/sandbox_id.c adaptor/orphan_rule.c
 $(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),$(adaptor_libs),$(adaptor_pkgs),$(loader_ldflags))
 
 $(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
@@ -11,5 +13,5 @@ $(call unit_test,settings_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkg
 $(call unit_test,journal_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
 $(call unit_test,adaptor_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
 $(call unit_test,adaptor_concurrency_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
-$(call fuzz_target,annotations,adaptor/annotations.c,base initdata)
+$(call fuzz_target,annotations,adaptor/annotations.c adaptor/sandbox_id.c,base initdata)
 $(call fuzz_target,journal_record,adaptor/record.c adaptor/state.c,base podnetwork)

@@ -40,33 +40,6 @@ static const struct network_ops kernel_network = {
 
 /* ---- options ---- */
 
-static char *folder_beside_program(struct error *err)
-{
-	char program[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	if (n < 0) {
-		error_set_errno(err, errno, "path of this program");
-		return NULL;
-	}
-	program[n] = 0;
-	const char *folder = dirname(program);
-	char *beside = NULL, *installed = NULL;
-	if (asprintf(&beside, "%s/providers", folder) < 0)
-		beside = NULL;
-	if (beside && access(beside, F_OK) == 0)
-		return beside;
-	if (asprintf(&installed, "%s/../lib/peerpod/providers", folder) < 0)
-		installed = NULL;
-	if (installed && access(installed, F_OK) == 0) {
-		free(beside);
-		return installed;
-	}
-	free(installed);
-	if (!beside)
-		error_set(err, ERROR_CAPACITY, "out of memory");
-	return beside;
-}
-
 /* The driver's options are known only once it is loaded, so this one is looked for beforehand. */
 char *driver_folder(int argc, char *const *argv, struct error *err)
 {
@@ -81,12 +54,7 @@ char *driver_folder(int argc, char *const *argv, struct error *err)
 		else if (!option[strlen(name)] && i + 1 < argc)
 			found = argv[i + 1];
 	}
-	if (!found || !*found)
-		return folder_beside_program(err);
-	char *copy = strdup(found);
-	if (!copy)
-		error_set(err, ERROR_CAPACITY, "out of memory");
-	return copy;
+	return provider_folder(found ? found : "", err);
 }
 
 /* Everything that the command line determines. */
@@ -227,7 +195,8 @@ static int begin(struct service_process *process, struct error *err)
 	if (!process->proxy || adaptor_init(&process->adaptor, settings, &process->world, err) < 0)
 		return -1;
 	process->adaptor_ready = true;
-	if (open_provider(process, err) < 0 || make_folder_of(settings->socket, err) < 0 ||
+	if (podnetwork_worker_check(err) < 0 || open_provider(process, err) < 0 ||
+		make_folder_of(settings->socket, err) < 0 ||
 		make_folder_of(settings->agent_proxy_socket, err) < 0)
 		return -1;
 	/* Taken before the past is dealt with: who cannot serve must not take anything down. */

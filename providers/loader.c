@@ -11,6 +11,8 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,4 +118,41 @@ const struct provider_table *provider_load(const char *folder, const char *name,
 		return NULL;
 	}
 	return table;
+}
+
+static char *folder_beside_program(struct error *err)
+{
+	char program[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	if (n < 0) {
+		error_set_errno(err, errno, "path of this program");
+		return NULL;
+	}
+	program[n] = 0;
+	const char *folder = dirname(program);
+	char *beside = NULL, *installed = NULL;
+	if (asprintf(&beside, "%s/providers", folder) < 0)
+		beside = NULL;
+	if (beside && access(beside, F_OK) == 0)
+		return beside;
+	if (asprintf(&installed, "%s/../lib/peerpod/providers", folder) < 0)
+		installed = NULL;
+	if (installed && access(installed, F_OK) == 0) {
+		free(beside);
+		return installed;
+	}
+	free(installed);
+	if (!beside)
+		error_set(err, ERROR_CAPACITY, "out of memory");
+	return beside;
+}
+
+char *provider_folder(const char *named, struct error *err)
+{
+	if (!*named)
+		return folder_beside_program(err);
+	char *copy = strdup(named);
+	if (!copy)
+		error_set(err, ERROR_CAPACITY, "out of memory");
+	return copy;
 }

@@ -8,6 +8,12 @@
 #include "providers/provider.h"
 
 /*
+ * The folder of drivers: the one that is named, else ("") "providers" beside this program, else
+ * ../lib/peerpod/providers of it. New string.
+ */
+char *provider_folder(const char *named, struct error *err);
+
+/*
  * Loads <folder>/<name>.so and checks its ABI. The table lives until the process ends (libraries
  * behind drivers do not survive being unloaded). A name with a slash, a missing file, another ABI: errors
  * that list what the folder holds.

@@ -18,7 +18,7 @@
 #include "base/bound.h"
 #include "base/log.h"
 
-#define BACKOFF_MIN_NS (20 * NS_PER_MS)
+#define BACKOFF_MIN_NS (5 * NS_PER_MS)
 #define BACKOFF_MAX_NS (250 * NS_PER_MS)
 #define TICK_NS (200 * NS_PER_MS)
 /* After this long without an agent it is worth a line in the journal. */
@@ -100,8 +100,7 @@ static void again(struct agent_link *link)
 {
 	conn_free(take_ptr(link->connecting));
 	timer_start(&link->retry, jitter_ns(link->backoff_ns / 2, link->backoff_ns));
-	link->backoff_ns =
-		link->backoff_ns * 2 < BACKOFF_MAX_NS ? link->backoff_ns * 2 : BACKOFF_MAX_NS;
+	link->backoff_ns = backoff_longer(link->backoff_ns, BACKOFF_MAX_NS);
 }
 
 static void connected(struct agent_link *link)

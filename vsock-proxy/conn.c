@@ -196,6 +196,13 @@ static ssize_t tls_write(struct conn *conn, const void *bytes, size_t len)
 	return result;
 }
 
+/* Each record is a write of its own; this way the kernel puts them together, and the peer wakes up for several. */
+static void tls_gather(struct conn *conn, bool on)
+{
+	int value = on;
+	setsockopt(conn_fd(conn)->fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+}
+
 static bool tls_pending(struct conn *conn)
 {
 	return SSL_has_pending(conn_fd(conn)->ssl);
@@ -205,6 +212,7 @@ static const struct conn_type tls_type = {
 	.name = "tls",
 	.read = tls_read,
 	.write = tls_write,
+	.gather = tls_gather,
 	.pending = tls_pending,
 	.watch = fd_watch,
 	.free = fd_free,
@@ -218,8 +226,12 @@ int conn_handshake(struct conn *conn)
 	ERR_clear_error();
 	errno = 0;
 	int n = c->server ? SSL_accept(c->ssl) : SSL_connect(c->ssl);
-	if (n == 1)
+	if (n == 1) {
+		/* Shown and proven; neither side may ask again (no renegotiation, no post-handshake authentication). */
+		if (!c->server)
+			SSL_certs_clear(c->ssl);
 		return 0;
+	}
 	int errnum = errno;
 	if (BIO_number_read(SSL_get_rbio(c->ssl)) > HANDSHAKE_BYTES_MAX) {
 		error_set(&conn->error, ERROR_DENIED,
@@ -260,14 +272,12 @@ struct conn *conn_new_fd(struct loop *loop, int fd)
 	return c ? &c->conn : NULL;
 }
 
-struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server)
+int conn_secure(struct conn *conn, SSL *ssl, bool server, struct error *err)
 {
-	struct conn_fd *c = conn_fd_new(loop, fd);
-	if (!c || SSL_set_fd(ssl, fd) != 1) {
+	struct conn_fd *c = conn_fd(conn);
+	if (SSL_set_fd(ssl, c->fd) != 1) {
 		SSL_free(ssl);
-		if (c)
-			fd_free(&c->conn);
-		return NULL;
+		return error_set(err, ERROR_INTERNAL, "TLS connection: out of memory");
 	}
 	SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
 				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -275,7 +285,7 @@ struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server)
 	c->conn.type = &tls_type;
 	c->ssl = ssl;
 	c->server = server;
-	return &c->conn;
+	return 0;
 }
 
 int conn_fingerprint(struct conn *conn, uint8_t out[FINGERPRINT_SIZE])

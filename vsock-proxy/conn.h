@@ -25,6 +25,8 @@ struct conn_type {
 	ssize_t (*read)(struct conn *conn, void *out, size_t len);
 	/* > 0: bytes taken, or CONN_*. After CONN_AGAIN the next call must offer the same bytes. */
 	ssize_t (*write)(struct conn *conn, const void *bytes, size_t len);
+	/* Many writes follow, until it is called with false. NULL: makes no difference. */
+	void (*gather)(struct conn *conn, bool on);
 	/* May a read give bytes although the descriptor is not readable? */
 	bool (*pending)(struct conn *conn);
 	void (*watch)(struct conn *conn, bool readable, bool writable);
@@ -41,10 +43,13 @@ struct conn {
 /* Takes the descriptor over: a connected or connecting stream socket. NULL: no memory (fd closed). */
 struct conn *conn_new_fd(struct loop *loop, int fd);
 
-/* The same under TLS; takes ssl over too. The handshake is still to be done. */
-struct conn *conn_new_tls(struct loop *loop, int fd, SSL *ssl, bool server);
+/* Puts TLS on a plain connection that is connected; takes ssl over. The handshake is still to be done. */
+int conn_secure(struct conn *conn, SSL *ssl, bool server, struct error *err);
 
-/* Drives the handshake: 0 done, CONN_AGAIN, CONN_FAILED. Watches for what it needs by itself. */
+/*
+ * Drives the handshake: 0 done, CONN_AGAIN, CONN_FAILED. Watches for what it needs by itself. A client's certificate
+ * and key are freed once it is done.
+ */
 int conn_handshake(struct conn *conn);
 
 /*
@@ -61,6 +66,12 @@ static inline ssize_t conn_read(struct conn *conn, void *out, size_t len)
 static inline ssize_t conn_write(struct conn *conn, const void *bytes, size_t len)
 {
 	return conn->type->write(conn, bytes, len);
+}
+
+static inline void conn_gather(struct conn *conn, bool on)
+{
+	if (conn->type->gather)
+		conn->type->gather(conn, on);
 }
 
 static inline void conn_watch(struct conn *conn, bool readable, bool writable)

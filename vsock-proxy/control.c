@@ -224,7 +224,7 @@ static void call_open(struct peer *peer, uint32_t stream, const ProtobufCMessage
 		settings.grace_ns = peer->control->grace_ns;
 		tunnel = open_tunnel(peer->control, &settings, &err);
 	}
-	SSL_CTX_free(settings.tls);
+	tls_client_free(settings.tls);
 	if (!tunnel) {
 		log_error("%s", error_message(&err));
 		answer_error(peer, stream, &err);

@@ -49,7 +49,7 @@ static int find_rules(const Agentproxy__OpenRequest *request, uint64_t *disabled
 	return 0;
 }
 
-static SSL_CTX *make_context(const Agentproxy__TlsSettings *tls, struct error *err)
+static struct tls_client *make_client(const Agentproxy__TlsSettings *tls, struct error *err)
 {
 	cleanup(buf_free) struct buf suites = BUF_INIT;
 	for (size_t i = 0; i < tls->n_cipher_suites; i++)
@@ -69,7 +69,7 @@ static SSL_CTX *make_context(const Agentproxy__TlsSettings *tls, struct error *e
 		.pinned_cert_pem = tls->pinned_cert_pem,
 		.profile = &profile,
 	};
-	return tls_client_context(&settings, err);
+	return tls_client_new(&settings, err);
 }
 
 static void digest_text(EVP_MD_CTX *md, const char *text)
@@ -122,6 +122,6 @@ int open_settings(const Agentproxy__OpenRequest *request, struct tunnel_settings
 	settings->server_name = request->tls->server_name;
 	if (!*request->tls->server_name)
 		return error_set(err, ERROR_INVALID, "open: tls: server_name is missing");
-	settings->tls = make_context(request->tls, err);
+	settings->tls = make_client(request->tls, err);
 	return settings->tls ? 0 : error_prefix(err, "open: tls");
 }

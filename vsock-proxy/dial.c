@@ -10,7 +10,6 @@
 
 #include "base/bound.h"
 #include "base/log.h"
-#include "tls/tls.h"
 
 /* Attempts at once; a new one joins each second, the oldest leaves. */
 #define PARALLEL 3
@@ -30,7 +29,7 @@ struct dialer {
 	struct loop *loop;
 	struct sockaddr_storage address;
 	socklen_t address_len;
-	SSL_CTX *tls;
+	struct tls_client *tls;
 	char *server_name;
 	const struct dialer_ops *ops;
 	void *context;
@@ -111,8 +110,7 @@ static void next_after_pause(struct dialer *d)
 	if (!d->backoff_ns)
 		d->backoff_ns = d->backoff_min_ns;
 	timer_start(&d->timer, jitter_ns(d->backoff_ns / 2, d->backoff_ns));
-	d->backoff_ns =
-		d->backoff_ns * 2 < d->backoff_max_ns ? d->backoff_ns * 2 : d->backoff_max_ns;
+	d->backoff_ns = backoff_longer(d->backoff_ns, d->backoff_max_ns);
 }
 
 static void note_trouble(struct dialer *d, enum dial_reason reason, struct error *why)
@@ -175,6 +173,18 @@ static void attempt_handshake(struct attempt *a)
 	}
 }
 
+/* Connected: TLS begins. Not before, since most attempts at a VM that boots get no further. */
+static int attempt_secure(struct attempt *a, struct error *err)
+{
+	const struct dialer *d = a->dialer;
+	if (!d->tls)
+		return 0;
+	SSL *ssl = tls_client_connection(d->tls, d->server_name, err);
+	if (!ssl)
+		return -1;
+	return conn_secure(a->conn, ssl, false, err);
+}
+
 static void attempt_ready(void *context, bool readable, bool writable)
 {
 	(void)readable;
@@ -195,12 +205,17 @@ static void attempt_ready(void *context, bool readable, bool writable)
 		a->since_ns = clock_ns();
 		conn_watch(a->conn, false, false);
 		timer_start(&a->dialer->timer, HANDSHAKE_NS);
+		cleanup_error why = ERROR_INIT;
+		if (attempt_secure(a, &why) < 0) {
+			attempt_failed(a, DIAL_BROKEN, &why);
+			return;
+		}
 	}
 	attempt_handshake(a);
 }
 
 /* Opens the socket and begins to connect: 0, or an errno. */
-static int attempt_begin(struct dialer *d, struct attempt *a, struct error *err)
+static int attempt_begin(struct dialer *d, struct attempt *a)
 {
 	int fd = socket(d->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
@@ -212,16 +227,8 @@ static int attempt_begin(struct dialer *d, struct attempt *a, struct error *err)
 		close(fd);
 		return errnum;
 	}
-	SSL *ssl = NULL;
-	if (d->tls) {
-		ssl = tls_client_connection(d->tls, d->server_name, err);
-		if (!ssl) {
-			close(fd);
-			return EPROTO;
-		}
-	}
 	*a = (struct attempt){.dialer = d, .fd = fd, .since_ns = clock_ns()};
-	a->conn = ssl ? conn_new_tls(d->loop, fd, ssl, false) : conn_new_fd(d->loop, fd);
+	a->conn = conn_new_fd(d->loop, fd);
 	if (!a->conn)
 		return ENOMEM;
 	conn_set_owner(a->conn, attempt_ready, a);
@@ -274,11 +281,10 @@ static void try_now(void *context)
 		note_trouble(d, DIAL_NO_ANSWER, &silent);
 	}
 	d->count++;
-	cleanup_error why = ERROR_INIT;
-	int errnum = attempt_begin(d, a, &why);
+	int errnum = attempt_begin(d, a);
 	if (errnum) {
-		if (!why.kind)
-			error_set_errno(&why, errnum, "connect");
+		cleanup_error why = ERROR_INIT;
+		error_set_errno(&why, errnum, "connect");
 		note_trouble(d, reason_of(errnum), &why);
 		next_after_pause(d);
 		return;
@@ -301,8 +307,8 @@ struct dialer *dialer_new(struct loop *loop, const struct dial_settings *setting
 	d->backoff_max_ns = settings->backoff_max_ns;
 	d->server_name = strdup(settings->server_name ? settings->server_name : "");
 	timer_init(&d->timer, loop, try_now, d);
-	if (settings->tls && SSL_CTX_up_ref(settings->tls))
-		d->tls = settings->tls;
+	if (settings->tls)
+		d->tls = tls_client_ref(settings->tls);
 	if (!d->server_name ||
 		tunnel_address_parse(settings->address, &d->address, &d->address_len, err) < 0) {
 		dialer_free(d);
@@ -316,7 +322,7 @@ void dialer_free(struct dialer *d)
 	if (!d)
 		return;
 	dialer_stop(d);
-	SSL_CTX_free(d->tls);
+	tls_client_free(d->tls);
 	error_clear(&d->trouble);
 	free(d->server_name);
 	free(d);

@@ -10,6 +10,7 @@
 #define PEERPOD_VSOCK_DIAL_H
 
 #include <sys/socket.h>
+#include "tls/tls.h"
 #include "vsock-proxy/conn.h"
 
 enum dial_reason {
@@ -21,8 +22,8 @@ enum dial_reason {
 };
 
 struct dial_settings {
-	const char *address; /* "192.0.2.7:15150" or "[2001:db8::7]:15150" */
-	SSL_CTX *tls;        /* NULL: plain TCP */
+	const char *address;    /* "192.0.2.7:15150" or "[2001:db8::7]:15150" */
+	struct tls_client *tls; /* NULL: plain TCP */
 	const char *server_name;
 	uint64_t backoff_min_ns, backoff_max_ns;
 };

@@ -114,8 +114,11 @@ static void visitor_came(void *context, int fd)
 		close(fd);
 		return;
 	}
-	v->conn = conn_new_tls(&door->forwarder->loop, fd, ssl, true);
-	if (!v->conn) {
+	v->conn = conn_new_fd(&door->forwarder->loop, fd);
+	if (!v->conn)
+		SSL_free(ssl);
+	if (!v->conn || conn_secure(v->conn, ssl, true, NULL) < 0) {
+		conn_free(v->conn);
 		free(v);
 		return;
 	}

@@ -20,6 +20,9 @@
 /* What one port may read before others have their turn. */
 #define READ_BUDGET ((size_t)512 * 1024)
 
+/* A TLS record: what is longer takes several writes. */
+#define GATHER_MIN ((size_t)16 * 1024)
+
 #define ACK_FRAME_SIZE (TTRPC_HEADER_SIZE + 8)
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
@@ -139,7 +142,9 @@ static void flush(struct port *port)
 {
 	const uint8_t *bytes;
 	size_t len;
-	bool control;
+	bool control, gather = port->conn && port->out.end - port->out.sent > GATHER_MIN;
+	if (gather)
+		conn_gather(port->conn, true);
 	while (port->conn && !port->blocked && next_piece(port, &bytes, &len, &control)) {
 		ssize_t n = conn_write(port->conn, bytes, len);
 		if (n == CONN_FAILED) {
@@ -167,6 +172,8 @@ static void flush(struct port *port)
 		follow_boundary(port);
 		bytelog_release(&port->out, port->boundary);
 	}
+	if (gather)
+		conn_gather(port->conn, false);
 	check_drained(port);
 }
 

@@ -7,7 +7,7 @@ vsock_proxy := $(addprefix vsock-proxy/,control.c control_open.c tunnel.c tunnel
 vsock_forwarder := $(addprefix vsock-proxy/,door.c sessions.c agent_link.c rules_forwarder.c)
 
 $(call program,agent-proxy,vsock-proxy/agent-proxy.c $(vsock_relay) $(vsock_proxy),ttrpc tls proto,libevent_core)
-$(call program,agent-protocol-forwarder,vsock-proxy/forwarder.c $(vsock_relay) $(vsock_forwarder),ttrpc tls proto apf podnetwork,libevent_core)
+$(call program,agent-protocol-forwarder,vsock-proxy/forwarder.c $(vsock_relay) $(vsock_forwarder),ttrpc tls proto apf podnetwork,libevent_core,$(nftables_ldflags))
 
 vsock_core := $(addprefix vsock-proxy/,loop.c bytelog.c conn.c port.c calls.c splice.c rules.c relay.c relay_recover.c)
 $(call unit_test,session_test,tests/unit/memory_conn.c $(vsock_core),ttrpc tls,libevent_core)

@@ -20,7 +20,7 @@
 struct tunnel_settings {
 	const char *sandbox, *pod, *pod_namespace;
 	const char *socket_path, *address;
-	SSL_CTX *tls; /* NULL: plain TCP */
+	struct tls_client *tls; /* NULL: plain TCP */
 	const char *server_name;
 	uint8_t digest[32]; /* of everything that a connection to the VM depends on */
 	uint64_t rules_disabled;

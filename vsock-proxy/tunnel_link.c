@@ -18,7 +18,7 @@
 #include "ttrpc/message.h"
 
 /* Quick at first: a VM that boots is waited for by somebody. */
-#define BACKOFF_MIN_NS (20 * NS_PER_MS)
+#define BACKOFF_MIN_NS (5 * NS_PER_MS)
 #define BACKOFF_MAX_NS (500 * NS_PER_MS)
 #define REDIAL_AFTER_REFUSAL_NS (2 * NS_PER_S)
 /* The forwarder answers Attach by itself, without the agent. */

@@ -111,26 +111,32 @@ static void settle(struct batch *b, const struct question *own, const struct err
 	}
 }
 
+/* Asks for what has gathered. */
+static int ask_all(struct batch *b, const struct bound *bound, struct error *err)
+{
+	char **keys = calloc(b->kind->keys_max + 1, sizeof(*keys));
+	if (!keys)
+		return error_set(err, ERROR_CAPACITY, "%s: out of memory", b->kind->what);
+	gather(b, keys);
+	int result = keys[0] ? b->kind->ask(b->with, b, keys, bound, err) : 0;
+	for (char **key = keys; *key; key++)
+		free(*key);
+	free(keys);
+	return result;
+}
+
 static void lead(struct batch *b, const struct question *own, const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
-	char **keys = calloc(b->kind->keys_max + 1, sizeof(*keys));
 	uint64_t due = b->last_ns + b->kind->interval_ns, now = clock_ns();
 	int result =
 		b->last_ns && due > now ? bound_sleep(bound, due - now, b->kind->what, &why) : 0;
-	if (result == 0 && !keys)
-		result = error_set(&why, ERROR_CAPACITY, "%s: out of memory", b->kind->what);
 	if (result == 0)
-		gather(b, keys);
-	if (result == 0 && keys[0])
-		b->kind->ask(b->with, b, keys, bound, &why);
+		ask_all(b, bound, &why);
 	pthread_mutex_lock(&b->lock);
 	settle(b, own, &why);
 	b->led = false;
 	pthread_mutex_unlock(&b->lock);
-	for (char **key = keys; key && *key; key++)
-		free(*key);
-	free(keys);
 }
 
 static void leave(struct batch *b, struct question *own)

@@ -4,19 +4,18 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <nftables/libnftables.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/file.h>
 #include "base/buf.h"
 #include "base/json.h"
+#include "podnetwork/filter_rules.h"
 #include "podnetwork/netns.h"
+#include "podnetwork/nftables.h"
 
-#define COMMENT_MAX 128    /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
-#define COMMAND_ATTEMPTS 5 /* others change the rule set at the same time */
+#define TABLE "peerpod"
+#define COMMENT_MAX 128 /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
 #define LISTING_MAX (64 * 1024 * 1024)
-/* Bit 96 of the UDP datagram: 8 bytes UDP header, 4 bytes VXLAN flags; then 24 bits of VNI. */
-#define VNI "@th,96,24"
 
 /*
  * What is decided from a listing must still be so when it is done: one at a time, in this process
@@ -51,49 +50,6 @@ static struct hold hold_table(struct error *err)
 		break;
 	}
 	return hold;
-}
-
-static void free_context(struct nft_ctx **context)
-{
-	if (*context)
-		nft_ctx_free(*context);
-}
-
-/* *gone is set, where it is not NULL, when what was named is not there. */
-static int run(const char *commands, unsigned int flags, struct buf *output, bool *gone,
-	struct error *err)
-{
-	for (int attempt = 1;; attempt++) {
-		cleanup(free_context) struct nft_ctx *context = nft_ctx_new(NFT_CTX_DEFAULT);
-		if (!context)
-			return error_set(err, ERROR_CAPACITY, "out of memory for nftables");
-		nft_ctx_buffer_output(context);
-		nft_ctx_buffer_error(context);
-		nft_ctx_output_set_flags(context, flags);
-		if (!nft_run_cmd_from_buffer(context, commands)) {
-			if (output)
-				buf_append_text(output, nft_ctx_get_output_buffer(context));
-			return 0;
-		}
-		const char *why = nft_ctx_get_error_buffer(context);
-		if (gone && strstr(why, "No such file or directory")) {
-			*gone = true;
-			return 0;
-		}
-		/* Somebody else's transaction came between reading and writing. */
-		bool passing =
-			strstr(why, "Interrupted") || strstr(why, "busy") || strstr(why, "restart");
-		if (passing && attempt < COMMAND_ATTEMPTS)
-			continue;
-		int first_line = (int)strcspn(why, "\n");
-		error_set(err, ERROR_INTERNAL, "nftables table inet peerpod: %.*s", first_line,
-			why);
-		if (strstr(why, "not permitted"))
-			error_append(err, "; CAP_NET_ADMIN is needed");
-		else if (strstr(why, "not supported") || strstr(why, "No such file"))
-			error_append(err, "; kernel modules nf_tables and nft_ct are needed");
-		return -1;
-	}
 }
 
 bool filter_comment_valid(const char *sandbox)
@@ -133,31 +89,31 @@ static bool read_element(const json_t *entry, const char *set, struct element *e
 	return json_array_size(key) == 3 && element->address;
 }
 
-/*
- * Appends "delete element" commands for what doomed(element) says; *left counts the others. No
- * table: nothing to do, and *left is SIZE_MAX.
- */
-static int delete_elements(bool (*doomed)(const struct element *element, const void *arg),
-	const void *arg, struct buf *commands, size_t *left, struct error *err)
+/* nftables' listing of the table; *listing is NULL where there is no table. */
+static int list_table(json_t **listing, struct error *err)
 {
-	cleanup(buf_free) struct buf listing = BUF_INIT;
+	cleanup(buf_free) struct buf text = BUF_INIT;
 	bool gone = false;
-	*left = SIZE_MAX;
-	/* "-n": ports and numbers as numbers. */
-	if (run("list table inet peerpod",
-		    NFT_CTX_OUTPUT_JSON | NFT_CTX_OUTPUT_NUMERIC_ALL | NFT_CTX_OUTPUT_STATELESS,
-		    &listing, &gone, err))
+	*listing = NULL;
+	if (nftables_table_missing(TABLE))
+		return 0;
+	if (nftables_list(TABLE, &text, &gone, err))
 		return -1;
 	if (gone)
 		return 0;
-	cleanup_json *root = json_parse("nftables' listing", buf_text(&listing), listing.len,
-		LISTING_MAX, false, err);
-	if (!root)
-		return -1;
-	*left = 0;
-	size_t i, n;
+	*listing =
+		json_parse("nftables' listing", buf_text(&text), text.len, LISTING_MAX, false, err);
+	return *listing ? 0 : -1;
+}
+
+/* Appends "delete element" commands for what doomed(element) says. Returns how many others there are. */
+static size_t delete_elements(const json_t *listing,
+	bool (*doomed)(const struct element *element, const void *arg), const void *arg,
+	struct buf *commands)
+{
+	size_t i, n, left = 0;
 	json_t *object, *entry;
-	json_array_foreach(json_object_get(root, "nftables"), i, object)
+	json_array_foreach(json_object_get(listing, "nftables"), i, object)
 	{
 		const json_t *set = json_object_get(object, "set");
 		const char *name = json_string_value(json_object_get(set, "name"));
@@ -169,7 +125,7 @@ static int delete_elements(bool (*doomed)(const struct element *element, const v
 			if (!read_element(entry, name, &element))
 				continue;
 			if (!doomed(&element, arg))
-				++*left;
+				left++;
 			else
 				buf_printf(commands,
 					"delete element inet peerpod %s { %s . %lld . %lld }\n",
@@ -177,65 +133,52 @@ static int delete_elements(bool (*doomed)(const struct element *element, const v
 					(long long)element.vni);
 		}
 	}
-	return 0;
+	return left;
 }
 
 static int apply(const struct buf *commands, struct error *err)
 {
 	if (commands->failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory for nftables commands");
-	return commands->len ? run(buf_text(commands), 0, NULL, NULL, err) : 0;
+	return commands->len ? nftables_run(buf_text(commands), err) : 0;
 }
 
 /* ---- what shall be ---- */
 
 /*
- * Fixed rules, said again each time: that also mends them. The input chain comes after the
- * reassembly of fragments, which have no UDP header to look at; named counters survive the flush.
+ * Applies commands that rest on the rules. These are said first, which also mends them, unless they stand as this
+ * process left them.
  */
-static void write_rules(struct buf *out, uint16_t port, uint32_t vni_min)
+static int apply_with_rules(const struct filter_rules *rules, const json_t *listing,
+	const struct buf *commands, struct error *err)
 {
-	buf_append_text(out,
-		"add table inet peerpod\n"
-		"add counter inet peerpod accepted\n"
-		"add counter inet peerpod dropped\n"
-		"add set inet peerpod tun4 { typeof ip saddr . udp dport . " VNI "; }\n"
-		"add set inet peerpod tun6 { typeof ip6 saddr . udp dport . " VNI "; }\n"
-		"add map inet peerpod ports { type inet_service : verdict; }\n"
-		"add chain inet peerpod pre { type filter hook prerouting priority raw; policy accept; }\n"
-		"add chain inet peerpod out { type filter hook output priority raw; policy accept; }\n"
-		"add chain inet peerpod in { type filter hook input priority -10; policy accept; }\n"
-		"flush chain inet peerpod pre\n"
-		"flush chain inet peerpod out\n"
-		"flush chain inet peerpod in\n"
-		"add rule inet peerpod pre ip saddr . udp dport . " VNI " @tun4 notrack\n"
-		"add rule inet peerpod pre ip6 saddr . udp dport . " VNI " @tun6 notrack\n"
-		"add rule inet peerpod out ip daddr . udp dport . " VNI " @tun4 notrack\n"
-		"add rule inet peerpod out ip6 daddr . udp dport . " VNI " @tun6 notrack\n"
-		"add rule inet peerpod in udp dport vmap @ports\n");
-	buf_printf(out, "add chain inet peerpod port%u\nflush chain inet peerpod port%u\n", port,
-		port);
-	if (vni_min)
-		buf_printf(out, "add rule inet peerpod port%u " VNI " < %u return\n", port,
-			vni_min);
-	buf_printf(out,
-		"add rule inet peerpod port%u ip saddr . udp dport . " VNI
-		" @tun4 counter name accepted accept\n"
-		"add rule inet peerpod port%u ip6 saddr . udp dport . " VNI
-		" @tun6 counter name accepted accept\n"
-		"add rule inet peerpod port%u counter name dropped drop\n"
-		"add element inet peerpod ports { %u : jump port%u }\n",
-		port, port, port, port, port);
+	/* A failure: somebody takes the table away just now. */
+	if (filter_rules_stand(rules, listing) && apply(commands, NULL) == 0)
+		return 0;
+	cleanup(buf_free) struct buf all = BUF_INIT;
+	cleanup_json *after = NULL;
+	filter_rules_write(&all, rules);
+	buf_append(&all, commands->data, commands->len);
+	all.failed |= commands->failed;
+	uint32_t before = nftables_generation();
+	filter_rules_remember(rules, NULL);
+	if (apply(&all, err))
+		return -1;
+	/* Only what nobody else had a hand in is known to be right. */
+	if (list_table(&after, NULL) == 0 && before && nftables_generation() == before + 1)
+		filter_rules_remember(rules, after);
+	return 0;
 }
 
 int filter_prepare(uint16_t port, uint32_t vni_min, struct error *err)
 {
-	cleanup(buf_free) struct buf commands = BUF_INIT;
+	const struct buf nothing = BUF_INIT;
+	cleanup_json *listing = NULL;
 	cleanup(release) struct hold hold = hold_table(err);
-	if (hold.netns < 0)
+	if (hold.netns < 0 || list_table(&listing, err))
 		return -1;
-	write_rules(&commands, port, vni_min);
-	return apply(&commands, err);
+	const struct filter_rules rules = {hold.netns, port, vni_min};
+	return apply_with_rules(&rules, listing, &nothing, err);
 }
 
 static bool superseded(const struct element *element, const void *arg)
@@ -253,18 +196,17 @@ int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"sandbox id \"%.40s\": letters, digits and -_.: only, at most %d",
 			tunnel->sandbox, COMMENT_MAX);
+	cleanup_json *listing = NULL;
 	cleanup(release) struct hold hold = hold_table(err);
-	size_t left;
-	if (hold.netns < 0)
+	if (hold.netns < 0 || list_table(&listing, err))
 		return -1;
-	write_rules(&commands, tunnel->port, tunnel->vni_min);
-	if (delete_elements(superseded, tunnel, &commands, &left, err))
-		return -1;
+	const struct filter_rules rules = {hold.netns, tunnel->port, tunnel->vni_min};
+	delete_elements(listing, superseded, tunnel, &commands);
 	buf_printf(&commands, "add element inet peerpod %s { %s . %u . %u comment \"%s\" }\n",
 		tunnel->remote.family == AF_INET6 ? "tun6" : "tun4",
 		ip_address_format(&tunnel->remote, remote), tunnel->port, tunnel->vni,
 		tunnel->sandbox);
-	return apply(&commands, err);
+	return apply_with_rules(&rules, listing, &commands, err);
 }
 
 /* The last tunnel takes the table with it. */
@@ -272,11 +214,11 @@ static int remove_elements(bool (*doomed)(const struct element *element, const v
 	const void *arg, struct error *err)
 {
 	cleanup(buf_free) struct buf commands = BUF_INIT;
+	cleanup_json *listing = NULL;
 	cleanup(release) struct hold hold = hold_table(err);
-	size_t left;
-	if (hold.netns < 0 || delete_elements(doomed, arg, &commands, &left, err))
+	if (hold.netns < 0 || list_table(&listing, err))
 		return -1;
-	if (left == 0) {
+	if (listing && delete_elements(listing, doomed, arg, &commands) == 0) {
 		buf_consume(&commands, commands.len);
 		buf_append_text(&commands, "delete table inet peerpod\n");
 	}

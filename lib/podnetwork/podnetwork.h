@@ -136,6 +136,9 @@ int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
 int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings,
 	const struct podnetwork *network, struct error *err);
 
+/* Is what set-up needs on this machine? Asked before the first pod comes. */
+int podnetwork_worker_check(struct error *err);
+
 /*
  * Start-up: removes filter elements of tunnels whose sandbox is not in live (NULL-terminated ids),
  * and the devices of unknown sandboxes in /run/netns.

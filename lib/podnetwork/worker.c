@@ -23,6 +23,7 @@
 #include "podnetwork/mtu.h"
 #include "podnetwork/offload.h"
 #include "podnetwork/netns.h"
+#include "podnetwork/nftables.h"
 #include "podnetwork/redirect.h"
 #include "podnetwork/reserve.h"
 #include "podnetwork/route.h"
@@ -214,6 +215,11 @@ int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings
 }
 
 /* ---- start-up ---- */
+
+int podnetwork_worker_check(struct error *err)
+{
+	return nftables_check(err);
+}
 
 struct reconcile {
 	char *const *live;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * context.c - SSL_CTX for both ends of the tunnel
+ * context.c - SSL_CTX: what both ends of the tunnel have in common, and the server's
  *
  * Both ends show a certificate and verify the other's. Any certificate in the list of trust anchors is trusted
  * as it is, CA or not (X509_V_FLAG_PARTIAL_CHAIN), as Go does: towards an upstream adaptor the anchor
@@ -18,7 +18,20 @@
 /* Upstream's certificates are P-256; X25519 is what Go offers first. P-384 for custom certificates. */
 #define GROUPS "X25519:P-256:P-384"
 
-static int set_common(SSL_CTX *context, const struct tls_profile *profile, struct error *err)
+int tls_profile_apply(SSL_CTX *context, const struct tls_profile *profile, struct error *err)
+{
+	const char *ciphers = profile ? profile->openssl_ciphers : NULL;
+	bool only_13 = profile &&
+		       ((profile->min_version && !strcmp(profile->min_version, "VersionTLS13")) ||
+			       (ciphers && !*ciphers));
+	if (!SSL_CTX_set_min_proto_version(context, only_13 ? TLS1_3_VERSION : TLS1_2_VERSION))
+		return tls_error(err, ERROR_INTERNAL, "tls-min-version");
+	if (ciphers && *ciphers && !SSL_CTX_set_cipher_list(context, ciphers))
+		return tls_error(err, ERROR_INVALID, "tls-cipher-suites");
+	return 0;
+}
+
+int tls_context_prepare(SSL_CTX *context, const struct tls_profile *profile, struct error *err)
 {
 	SSL_CTX_set_options(context, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 					     SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -27,16 +40,17 @@ static int set_common(SSL_CTX *context, const struct tls_profile *profile, struc
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	if (!SSL_CTX_set_num_tickets(context, 0) || !SSL_CTX_set1_groups_list(context, GROUPS))
 		return tls_error(err, ERROR_INTERNAL, "TLS settings");
+	if (tls_verify_prepare() < 0)
+		return tls_error(err, ERROR_CAPACITY, "TLS settings");
 	return tls_profile_apply(context, profile, err);
 }
 
-/* Our own certificate, its chain and its key. side: "client" or "server". */
-static int set_identity(SSL_CTX *context, const char *side, const char *cert_pem,
-	const struct secret *key_pem, struct error *err)
+/* Our own certificate, its chain and its key. */
+static int set_identity(SSL_CTX *context, const char *cert_pem, const struct secret *key_pem,
+	struct error *err)
 {
-	char what[40];
-	snprintf(what, sizeof what, "TLS %s certificate", side);
-	STACK_OF(X509) *certs = tls_pem_certs(cert_pem, what, err);
+	static const char cert_what[] = "TLS server certificate", key_what[] = "TLS server key";
+	STACK_OF(X509) *certs = tls_pem_certs(cert_pem, cert_what, err);
 	if (!certs)
 		return -1;
 	bool ok = SSL_CTX_use_certificate(context, sk_X509_value(certs, 0));
@@ -44,22 +58,19 @@ static int set_identity(SSL_CTX *context, const char *side, const char *cert_pem
 		ok = SSL_CTX_add1_chain_cert(context, sk_X509_value(certs, i));
 	sk_X509_pop_free(certs, X509_free);
 	if (!ok)
-		return tls_error(err, ERROR_INVALID, what);
-
-	snprintf(what, sizeof what, "TLS %s key", side);
-	cleanup(EVP_PKEY_free_ptr) EVP_PKEY *key = tls_pem_key(key_pem, what, err);
+		return tls_error(err, ERROR_INVALID, cert_what);
+	cleanup(EVP_PKEY_free_ptr) EVP_PKEY *key = tls_pem_key(key_pem, key_what, err);
 	if (!key)
 		return -1;
 	if (!SSL_CTX_use_PrivateKey(context, key)) {
 		ERR_clear_error();
 		return error_set(err, ERROR_INVALID, "%s: does not belong to the certificate",
-			what);
+			key_what);
 	}
 	return 0;
 }
 
-/* Whom we trust. name_them: their subjects go into the CertificateRequest. */
-static int set_anchors(SSL_CTX *context, const char *pem, const char *what, bool name_them,
+int tls_context_trust(SSL_CTX *context, const char *pem, const char *what, bool name_them,
 	struct error *err)
 {
 	STACK_OF(X509) *certs = tls_pem_certs(pem, what, err);
@@ -76,52 +87,6 @@ static int set_anchors(SSL_CTX *context, const char *pem, const char *what, bool
 	return ok ? 0 : tls_error(err, ERROR_INVALID, what);
 }
 
-SSL_CTX *tls_client_context(const struct tls_client_settings *settings, struct error *err)
-{
-	cleanup(SSL_CTX_free_ptr) SSL_CTX *context = SSL_CTX_new(TLS_client_method());
-	if (!context) {
-		tls_error(err, ERROR_CAPACITY, "TLS client");
-		return NULL;
-	}
-	bool has_ca = settings->ca_pem && *settings->ca_pem;
-	if (!has_ca && !settings->skip_verify) {
-		error_set(err, ERROR_INVALID, "TLS client: no CA to verify the pod VM with");
-		return NULL;
-	}
-	if (set_common(context, settings->profile, err) < 0 ||
-		(settings->cert_pem && *settings->cert_pem &&
-			set_identity(context, "client", settings->cert_pem, settings->key_pem,
-				err) < 0) ||
-		(has_ca && set_anchors(context, settings->ca_pem, "TLS server CA", false, err) < 0))
-		return NULL;
-	cleanup(X509_free_ptr) X509 *pin = NULL;
-	if (settings->pinned_cert_pem && *settings->pinned_cert_pem &&
-		!(pin = tls_pem_cert(settings->pinned_cert_pem, "TLS pinned certificate", err)))
-		return NULL;
-	if (tls_verify_settings(context, pin, settings->skip_verify, err) < 0)
-		return NULL;
-	SSL_CTX_set_verify(context, SSL_VERIFY_PEER, tls_verify);
-	return take_ptr(context);
-}
-
-SSL *tls_client_connection(SSL_CTX *context, const char *server_name, struct error *err)
-{
-	cleanup(SSL_free_ptr) SSL *ssl = SSL_new(context);
-	if (!ssl) {
-		tls_error(err, ERROR_CAPACITY, "TLS connection");
-		return NULL;
-	}
-	/* As Go: only the SAN counts, never the common name. */
-	SSL_set_hostflags(ssl,
-		X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	if (!*server_name || !SSL_set1_host(ssl, server_name) ||
-		!SSL_set_tlsext_host_name(ssl, server_name)) {
-		tls_error(err, ERROR_INVALID, "TLS connection: name of the server");
-		return NULL;
-	}
-	return take_ptr(ssl);
-}
-
 SSL_CTX *tls_server_context(const struct tls_server_settings *settings, struct error *err)
 {
 	if (!settings->client_ca_pem || !*settings->client_ca_pem) {
@@ -135,10 +100,9 @@ SSL_CTX *tls_server_context(const struct tls_server_settings *settings, struct e
 		tls_error(err, ERROR_CAPACITY, "TLS server");
 		return NULL;
 	}
-	if (set_common(context, settings->profile, err) < 0 ||
-		set_identity(context, "server", settings->cert_pem, settings->key_pem, err) < 0 ||
-		set_anchors(context, settings->client_ca_pem, "TLS client CA", true, err) < 0 ||
-		tls_verify_settings(context, NULL, false, err) < 0)
+	if (tls_context_prepare(context, settings->profile, err) < 0 ||
+		set_identity(context, settings->cert_pem, settings->key_pem, err) < 0 ||
+		tls_context_trust(context, settings->client_ca_pem, "TLS client CA", true, err) < 0)
 		return NULL;
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_verify);
 	return take_ptr(context);

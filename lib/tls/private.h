@@ -6,6 +6,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdatomic.h>
 #include "base/cleanup.h"
 #include "tls/tls.h"
 
@@ -35,12 +36,40 @@ const char *tls_note(const SSL *ssl);
 /* Takes note over. */
 void tls_note_set(SSL *ssl, char *note);
 
+/* ---- contexts: context.c ---- */
+
 /* Sets minimum version and suites of a profile (NULL: TLS 1.2 and the library's suites). */
 int tls_profile_apply(SSL_CTX *context, const struct tls_profile *profile, struct error *err);
+/* Settings that both sides have, and those of the profile. */
+int tls_context_prepare(SSL_CTX *context, const struct tls_profile *profile, struct error *err);
+/* Whom we trust. name_them: their subjects go into the CertificateRequest. */
+int tls_context_trust(SSL_CTX *context, const char *pem, const char *what, bool name_them,
+	struct error *err);
 
-/* The verification callback of both sides; finds the pin, if any, with the context. */
+/* ---- clients: client.c ---- */
+
+#define TLS_DIGEST_SIZE 32 /* SHA-256 */
+
+struct shared_context;
+
+struct tls_client {
+	atomic_uint references;
+	struct shared_context *shared;
+	char *cert_pem; /* our certificate and what follows it; NULL: none. Owned */
+	struct secret key_pem;
+	bool skip_verify; /* foreign, expired and misnamed certificates pass */
+	bool has_pin;
+	uint8_t pin[TLS_DIGEST_SIZE]; /* of the only certificate that the peer may show */
+};
+
+/* ---- verification: verify.c ---- */
+
+/* Before the first connection. -1: no memory. */
+int tls_verify_prepare(void);
+/* The connection is verified as this client wants; it keeps a reference. */
+int tls_verify_for(SSL *ssl, struct tls_client *client);
+/* The verification callback of both sides. */
 int tls_verify(int ok, X509_STORE_CTX *store);
-/* pin: a reference is taken; NULL: none. skip: foreign, expired and misnamed certificates pass. */
-int tls_verify_settings(SSL_CTX *context, X509 *pin, bool skip, struct error *err);
+bool tls_cert_digest(const X509 *cert, uint8_t digest[TLS_DIGEST_SIZE]);
 
 #endif

@@ -7,7 +7,6 @@
  * suites (always on), and RC4 and 3DES (not in OpenSSL 3 as Debian builds it). When nothing is left to
  * choose from, TLS 1.2 cannot be agreed on and TLS 1.3 remains, as with Go.
  */
-#include <openssl/err.h>
 #include <string.h>
 #include "base/buf.h"
 #include "tls/private.h"
@@ -136,17 +135,4 @@ void tls_profile_free(struct tls_profile *profile)
 	free(profile->cipher_suites);
 	free(profile->openssl_ciphers);
 	*profile = (struct tls_profile){0};
-}
-
-int tls_profile_apply(SSL_CTX *context, const struct tls_profile *profile, struct error *err)
-{
-	const char *ciphers = profile ? profile->openssl_ciphers : NULL;
-	bool only_13 = profile &&
-		       ((profile->min_version && !strcmp(profile->min_version, "VersionTLS13")) ||
-			       (ciphers && !*ciphers));
-	if (!SSL_CTX_set_min_proto_version(context, only_13 ? TLS1_3_VERSION : TLS1_2_VERSION))
-		return tls_error(err, ERROR_INTERNAL, "tls-min-version");
-	if (ciphers && *ciphers && !SSL_CTX_set_cipher_list(context, ciphers))
-		return tls_error(err, ERROR_INVALID, "tls-cipher-suites");
-	return 0;
 }

@@ -71,12 +71,19 @@ struct tls_client_settings {
 	bool skip_verify;                  /* testing only */
 };
 /*
- * A context to make connections from; may be used by several threads. SSL_CTX_free it. Name checking is set per
- * connection. With skip_verify a pin still counts. Writes may be partial (SSL_MODE_ENABLE_PARTIAL_WRITE).
+ * What connections to one pod VM are made from; small, since a node keeps hundreds. May be used by several threads.
+ * With skip_verify a pin still counts.
  */
-SSL_CTX *tls_client_context(const struct tls_client_settings *settings, struct error *err);
-/* A connection on it that will check the server's name (SNI and SAN). SSL_free it. */
-SSL *tls_client_connection(SSL_CTX *context, const char *server_name, struct error *err);
+struct tls_client *tls_client_new(const struct tls_client_settings *settings, struct error *err);
+/* One more holder; each frees it. */
+struct tls_client *tls_client_ref(struct tls_client *client);
+void tls_client_free(struct tls_client *client);
+DEFINE_CLEANUP(struct tls_client, tls_client_free)
+/*
+ * A connection that will check the server's name (SNI and SAN). SSL_free it. Writes may be partial
+ * (SSL_MODE_ENABLE_PARTIAL_WRITE). Once the handshake is done SSL_certs_clear(3) frees what only that needed.
+ */
+SSL *tls_client_connection(struct tls_client *client, const char *server_name, struct error *err);
 
 struct tls_server_settings {
 	const char *cert_pem;

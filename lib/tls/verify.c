@@ -11,23 +11,9 @@
 #include "base/buf.h"
 #include "tls/private.h"
 
-/* Kept with a context: the pin and whether anything else counts. */
-struct rules {
-	X509 *pin; /* owned, or NULL */
-	bool skip;
-};
-
-static int rules_index = -1, note_index = -1;
+/* What belongs to a connection: its note, and the client whose it is (none on the server's side). */
+static int note_index = -1, client_index = -1;
 static CRYPTO_ONCE once = CRYPTO_ONCE_STATIC_INIT;
-
-static void free_rules(void *parent, void *data, CRYPTO_EX_DATA *all, int index, long l, void *p)
-{
-	(void)parent, (void)all, (void)index, (void)l, (void)p;
-	struct rules *rules = data;
-	if (rules)
-		X509_free(rules->pin);
-	free(rules);
-}
 
 static void free_note(void *parent, void *data, CRYPTO_EX_DATA *all, int index, long l, void *p)
 {
@@ -35,24 +21,38 @@ static void free_note(void *parent, void *data, CRYPTO_EX_DATA *all, int index, 
 	free(data);
 }
 
-static void reserve_indexes(void)
+static void free_client(void *parent, void *data, CRYPTO_EX_DATA *all, int index, long l, void *p)
 {
-	rules_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, free_rules);
-	note_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_note);
+	(void)parent, (void)all, (void)index, (void)l, (void)p;
+	tls_client_free(data);
 }
 
-int tls_verify_settings(SSL_CTX *context, X509 *pin, bool skip, struct error *err)
+static void reserve_indexes(void)
 {
-	struct rules *rules = calloc(1, sizeof *rules);
-	if (!rules || !CRYPTO_THREAD_run_once(&once, reserve_indexes) || rules_index < 0 ||
-		note_index < 0 || !SSL_CTX_set_ex_data(context, rules_index, rules)) {
-		free(rules);
-		return tls_error(err, ERROR_CAPACITY, "TLS settings");
-	}
-	rules->skip = skip;
-	if (pin && X509_up_ref(pin))
-		rules->pin = pin;
+	note_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_note);
+	client_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_client);
+}
+
+int tls_verify_prepare(void)
+{
+	return CRYPTO_THREAD_run_once(&once, reserve_indexes) && note_index >= 0 &&
+			       client_index >= 0
+		       ? 0
+		       : -1;
+}
+
+int tls_verify_for(SSL *ssl, struct tls_client *client)
+{
+	if (!SSL_set_ex_data(ssl, client_index, client))
+		return -1;
+	tls_client_ref(client);
 	return 0;
+}
+
+bool tls_cert_digest(const X509 *cert, uint8_t digest[TLS_DIGEST_SIZE])
+{
+	unsigned len = TLS_DIGEST_SIZE;
+	return X509_digest(cert, EVP_sha256(), digest, &len) == 1 && len == TLS_DIGEST_SIZE;
 }
 
 const char *tls_note(const SSL *ssl)
@@ -166,17 +166,24 @@ static void describe(struct buf *out, const SSL *ssl, int code, const X509 *cert
 	}
 }
 
+static bool is_pinned(const struct tls_client *client, const X509 *cert)
+{
+	uint8_t digest[TLS_DIGEST_SIZE];
+	return cert && tls_cert_digest(cert, digest) &&
+	       !memcmp(digest, client->pin, TLS_DIGEST_SIZE);
+}
+
 int tls_verify(int ok, X509_STORE_CTX *store)
 {
 	SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
-	const struct rules *rules = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), rules_index);
+	const struct tls_client *client = SSL_get_ex_data(ssl, client_index);
 	X509 *cert = X509_STORE_CTX_get_current_cert(store);
-	if (!ok && rules->skip) {
+	if (!ok && client && client->skip_verify) {
 		X509_STORE_CTX_set_error(store, X509_V_OK);
 		ok = 1;
 	}
-	if (ok && rules->pin && X509_STORE_CTX_get_error_depth(store) == 0 &&
-		(!cert || X509_cmp(cert, rules->pin) != 0)) {
+	if (ok && client && client->has_pin && X509_STORE_CTX_get_error_depth(store) == 0 &&
+		!is_pinned(client, cert)) {
 		X509_STORE_CTX_set_error(store, X509_V_ERR_APPLICATION_VERIFICATION);
 		ok = 0;
 	}

@@ -2,7 +2,10 @@
 /* frame_reader.c - see frame_reader.h */
 #include "ttrpc/frame_reader.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "base/cleanup.h"
 
 /* Data from here on is read straight into the frame's buffer, this much at a time at most. */
 #define DIRECT_MIN FRAME_READER_CHUNK
@@ -13,6 +16,7 @@
 void frame_reader_free(struct frame_reader *reader)
 {
 	buf_free(&reader->data);
+	free(reader->chunk);
 }
 
 uint8_t *frame_reader_space(struct frame_reader *r, size_t *len)
@@ -24,12 +28,14 @@ uint8_t *frame_reader_space(struct frame_reader *r, size_t *len)
 		r->direct = at != NULL;
 		return at;
 	}
+	if (!r->chunk && !(r->chunk = malloc(FRAME_READER_CHUNK)))
+		return NULL;
 	if (r->start) {
 		memmove(r->chunk, r->chunk + r->start, r->end - r->start);
 		r->end -= r->start;
 		r->start = 0;
 	}
-	*len = sizeof(r->chunk) - r->end;
+	*len = FRAME_READER_CHUNK - r->end;
 	return r->chunk + r->end;
 }
 
@@ -53,13 +59,23 @@ static void start_frame(struct frame_reader *r)
 	r->state = READER_HEAD;
 }
 
+/* Waits for more bytes, which may be long in coming. */
+static int need_more(struct frame_reader *r)
+{
+	if (r->start == r->end) {
+		free(take_ptr(r->chunk));
+		r->start = r->end = 0;
+	}
+	return 0;
+}
+
 int frame_reader_next(struct frame_reader *r)
 {
 	if (r->state == READER_DONE)
 		start_frame(r);
 	if (r->state == READER_HEAD) {
 		if (r->end - r->start < TTRPC_HEADER_SIZE)
-			return 0;
+			return need_more(r);
 		ttrpc_header_read(r->chunk + r->start, &r->header);
 		r->start += TTRPC_HEADER_SIZE;
 		r->left = r->header.length;
@@ -69,14 +85,14 @@ int frame_reader_next(struct frame_reader *r)
 	size_t here = r->end - r->start;
 	if (here > r->left)
 		here = r->left;
-	if (!r->oversized)
+	if (!r->oversized && here)
 		buf_append(&r->data, r->chunk + r->start, here);
 	r->start += here;
 	r->left -= (uint32_t)here;
 	if (r->data.failed)
 		return -1;
 	if (r->left)
-		return 0;
+		return need_more(r);
 	r->state = READER_DONE;
 	return 1;
 }

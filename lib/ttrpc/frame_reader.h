@@ -5,7 +5,8 @@
  * Does no I/O: the owner asks where bytes may go (frame_reader_space), puts some there, says how
  * many (frame_reader_added) and takes frames until there are no more (frame_reader_next). Any
  * fragmentation is fine. Memory grows with what has arrived, never with what a header claims; data
- * over the limit is passed over and the frame is handed out marked oversized, without data.
+ * over the limit is passed over and the frame is handed out marked oversized, without data. A reader
+ * in which nothing is left holds next to nothing.
  */
 #ifndef PEERPOD_TTRPC_FRAME_READER_H
 #define PEERPOD_TTRPC_FRAME_READER_H
@@ -21,7 +22,7 @@ struct frame_reader {
 	bool oversized;
 
 	/* private */
-	uint8_t chunk[FRAME_READER_CHUNK];
+	uint8_t *chunk;    /* FRAME_READER_CHUNK bytes, or NULL: an idle connection holds none */
 	size_t start, end; /* what of the chunk is not looked at yet */
 	uint32_t left;     /* bytes of this frame's data still to come */
 	enum { READER_HEAD, READER_DATA, READER_DONE } state;

@@ -54,7 +54,7 @@ static bool starts(const struct type_entry *type, const struct image_facts *imag
 	unsigned architecture = !strcmp(image->architecture, "arm64")    ? TYPE_ARM
 				: !strcmp(image->architecture, "x86_64") ? TYPE_X86
 									 : TYPE_X86 | TYPE_ARM;
-	unsigned boot = !strcmp(image->boot_mode, "uefi")	   ? TYPE_UEFI
+	unsigned boot = !strcmp(image->boot_mode, "uefi")          ? TYPE_UEFI
 			: !strcmp(image->boot_mode, "legacy-bios") ? TYPE_BIOS
 								   : TYPE_UEFI | TYPE_BIOS;
 	return (type->architectures & architecture) && (type->boots & boot);
@@ -71,7 +71,8 @@ static int multiply(struct candidates *c, const struct type_facts *facts, size_t
 		const struct type_entry *type = facts[f].type;
 		bool able = !image || starts(type, image);
 		if (!able)
-			log_warn("aws: choice: %s is left out: it cannot start an image for %s that boots by %s",
+			log_warn(
+				"aws: choice: %s is left out: it cannot start an image for %s that boots by %s",
 				type->name, image->architecture,
 				*image->boot_mode ? image->boot_mode : "BIOS");
 		else if (spot && !type->spot)
@@ -93,6 +94,28 @@ static int multiply(struct candidates *c, const struct type_facts *facts, size_t
 	return 0;
 }
 
+/* A spot instance without a price of its own costs at most what the type costs on demand: that ranks it. */
+static int price(struct provider *p, struct candidates *c, bool spot, const struct bound *bound,
+	struct error *err)
+{
+	catalogue_price(p->catalogue, c->list, c->count, bound);
+	cleanup(free_ptr) struct offering *on_demand = calloc(c->count + 1, sizeof(*on_demand));
+	if (!on_demand)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	for (size_t i = 0; spot && i < c->count; i++) {
+		on_demand[i] = c->list[i];
+		on_demand[i].spot = false;
+		on_demand[i].price_micros = 0;
+	}
+	if (spot)
+		catalogue_price(p->catalogue, on_demand, c->count, bound);
+	for (size_t i = 0; spot && i < c->count; i++) {
+		if (!c->list[i].price_micros)
+			c->list[i].price_micros = on_demand[i].price_micros;
+	}
+	return 0;
+}
+
 int candidates_rank(struct provider *p, const struct instance_request *r,
 	const struct image_facts *image, bool snp, char *const *subnets, bool spot,
 	struct candidates *out, const struct bound *bound, struct error *err)
@@ -105,9 +128,9 @@ int candidates_rank(struct provider *p, const struct instance_request *r,
 	if (!types || !out->allowed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	if (catalogue_types(p->catalogue, types, &facts, &count, bound, err) < 0 ||
-		multiply(out, facts, count, image, subnets, spot, err) < 0)
+		multiply(out, facts, count, image, subnets, spot, err) < 0 ||
+		price(p, out, spot, bound, err) < 0)
 		return -1;
-	catalogue_price(p->catalogue, out->list, out->count, bound);
 	const struct choice_request request = {
 		.vcpus = r->vcpus,
 		.memory_mib = r->memory_mib,
@@ -125,8 +148,7 @@ int candidates_rank(struct provider *p, const struct instance_request *r,
 	if (choice_rank(out->list, out->count, &request, p->refusals, &out->choice, &why) == 0)
 		return 0;
 	/* Nothing but what EC2 refused a short while ago is no mistake of the pod's. */
-	if (why.kind == ERROR_INVALID &&
-		strstr(error_message(&why), "refused a short while ago"))
+	if (why.kind == ERROR_INVALID && strstr(error_message(&why), "refused a short while ago"))
 		why.kind = ERROR_CAPACITY;
 	return error_move(err, &why);
 }

@@ -30,8 +30,8 @@ struct catalogue {
 	const char *folder;
 	struct prices *prices;
 	pthread_mutex_t lock;
-	struct type_entry *types; /* from EC2 */
-	struct type_entry *saved; /* from the file on disk */
+	struct type_entry *types;   /* from EC2 */
+	struct type_entry *saved;   /* from the file on disk */
 	struct type_entry *unknown; /* stand-ins where neither tells */
 	struct zone *zones;
 	bool saved_read, save_failed;
@@ -373,7 +373,7 @@ static bool list_add(struct offering_list *l, const struct type_entry *e, const 
 		l->list = grown;
 		l->room = room;
 	}
-	for (int spot = 0; spot <= e->spot; spot++) {
+	for (int spot = 0; spot <= (e->spot ? 1 : 0); spot++) {
 		struct offering *o = &l->list[l->count++];
 		*o = e->offering;
 		o->zone = zone;

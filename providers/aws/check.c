@@ -10,6 +10,7 @@
 #include "providers/aws/driver.h"
 #include "providers/aws/failure.h"
 #include "providers/aws/launch.h"
+#include "providers/aws/quota.h"
 
 #define FILTER_MAX 200 /* values of a filter */
 #define POLICY "compare the policy with docs/providers/aws-policy.json"
@@ -108,12 +109,30 @@ static void check_leftovers(struct provider *p, struct check_report *r, const st
 		cleanup_query query = {0};
 		query_start(&query, actions[i], EC2_VERSION);
 		query_add(&query, "true", "DryRun");
-		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0 &&
+		if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) == 0 ||
 			failure_has_code(&why, "DryRunOperation"))
 			check_right(r, "leftovers", "%s is allowed", actions[i]);
 		else
 			check_failure(r, "leftovers", POLICY, &why);
 	}
+}
+
+/* In the markets that the options name. */
+static void check_quotas(struct provider *p, struct check_report *r, const struct type_facts *facts,
+	size_t count, const struct bound *bound)
+{
+	const char *spot = p->options->spot;
+	cleanup(free_ptr) struct offering *list = calloc(2 * count + 1, sizeof(*list));
+	size_t n = 0;
+	for (size_t i = 0; list && i < 2 * count; i++) {
+		bool is_spot = i & 1;
+		if (!facts[i / 2].known || !strcmp(spot, is_spot ? "false" : "true"))
+			continue;
+		list[n] = facts[i / 2].type->offering;
+		list[n++].spot = is_spot;
+	}
+	if (list)
+		quota_check(p->ec2, r, list, n, bound);
 }
 
 static void check_types(struct provider *p, struct check_report *r, bool snp,
@@ -144,6 +163,7 @@ static void check_types(struct provider *p, struct check_report *r, bool snp,
 				(long long)f->vcpus, (long long)f->memory_mib,
 				f->tees & CHOICE_TEE_SNP ? ", SEV-SNP" : "");
 	}
+	check_quotas(p, r, facts, count, bound);
 	free(facts);
 	list_free(types);
 }
@@ -174,12 +194,12 @@ static void check_launch(struct provider *p, struct check_report *r,
 		.spot = !strcmp(o->spot, "true"),
 		.extras = ""};
 	if (launch_query(&launch, true, &query, &why) == 0 &&
-		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) < 0 &&
-		failure_has_code(&why, "DryRunOperation"))
+		ec2_do(p->ec2, EC2_CREATE, &query, bound, &why) == 0)
+		error_set(&why, ERROR_INTERNAL, "EC2 took no notice of DryRun");
+	if (failure_has_code(&why, "DryRunOperation"))
 		check_right(r, "launch", "EC2 would launch it (dry run)");
 	else
-		check_failure(r, "launch", POLICY,
-			&why);
+		check_failure(r, "launch", POLICY, &why);
 }
 
 int driver_check(struct provider *p, struct check_report *r, const struct bound *bound,
@@ -218,8 +238,6 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 	if (!o->use_launch_template)
 		check_types(p, r, snp, bound);
 	check_leftovers(p, r, bound);
-	check_unknown(r, "quota",
-		"EC2 tells limits of vCPUs by refusing a launch (VcpuLimitExceeded), not before");
 	if (!r->wrong)
 		check_launch(p, r, &network, &image, snp, bound);
 	if (bound_check(bound, "check", err) < 0)

@@ -25,7 +25,8 @@
 #include "providers/aws/launch.h"
 #include "providers/choice/fallback.h"
 
-#define TRIES_MAX 256 /* client tokens of a pod: one for each offering that was refused, and each that ended */
+#define TRIES_MAX \
+	256 /* client tokens of a pod: one for each offering that was refused, and each that ended */
 #define UNDO_NS (15 * NS_PER_S)
 #define MISMATCH_LOOKS 3
 
@@ -73,6 +74,9 @@ static int run_once(struct making *m, struct vm *vm, const struct bound *bound, 
 					why.kind == ERROR_CANCELED);
 	if (result < 0 && why.kind == ERROR_EXISTS)
 		return find_live(m->p, token, vm, bound) == 0 ? 1 : 0;
+	/* The instance of this client token is so long gone that EC2 cannot show it any more. */
+	if (result < 0 && failure_has_code(&why, "InvalidInstanceID.NotFound"))
+		return 0;
 	if (result < 0)
 		return error_move(err, &why);
 	xmlNode *item = xml_first_item(xmlDocGetRootElement(reply), "instancesSet");

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "http/attempt.h"
 #include "providers/aws/endpoint.h"
 #include "providers/aws/failure.h"
 #include "providers/aws/query.h"
@@ -23,6 +24,7 @@
 #define RENEW_AGAIN_NS \
 	(60 * NS_PER_S) /* pause after a renewal that failed while the old set is good */
 #define FETCH_NS (10 * NS_PER_S)
+#define FETCH_TRIES 3
 #define ANSWER_MAX ((size_t)64 << 10)
 #define FILE_MAX ((size_t)1 << 20)
 #define WEB_TOKEN_MAX 20000 /* STS: WebIdentityToken */
@@ -211,6 +213,28 @@ static int load_default_profile(struct credential_store *s, struct credentials *
 	return load_profile(s, *named ? named : "default", out, err);
 }
 
+/* Answers with status 200 only; passing faults are tried again. */
+static int fetch(struct credential_store *s, const struct http_request *request,
+	struct http_response *response, const struct bound *bound, struct error *err)
+{
+	struct attempt attempt = {.who = "aws", .faults_max = FETCH_TRIES};
+	for (;;) {
+		cleanup_error why = ERROR_INIT;
+		uint64_t retry_after_ns = 0;
+		if (http_call(s->http, request, response, bound, &why) == 0) {
+			if (response->status == 200)
+				return 0;
+			failure_read(response->status, response->body.data, response->body.len,
+				NULL, 0, &why);
+			retry_after_ns = http_response_retry_after_ns(response);
+		}
+		if (!attempt_again(&attempt, retry_after_ns, bound, &why))
+			return error_move(err, &why);
+		http_response_free(response);
+		*response = (struct http_response){0};
+	}
+}
+
 static int load_web_identity(struct credential_store *s, struct credentials *out,
 	const struct bound *bound, struct error *err)
 {
@@ -243,12 +267,8 @@ static int load_web_identity(struct credential_store *s, struct credentials *out
 		.body = query.body.data,
 		.body_len = query.body.len,
 		.body_max = ANSWER_MAX};
-	if (http_call(s->http, &request, &response, bound, err) < 0)
-		return -1;
-	if (response.status != 200) {
-		failure_read(response.status, response.body.data, response.body.len, NULL, 0, err);
+	if (fetch(s, &request, &response, bound, err) < 0)
 		return error_prefix(err, "AssumeRoleWithWebIdentity of %s", o->role_arn);
-	}
 	return credentials_of_sts(buf_text(&response.body), response.body.len, out, err);
 }
 
@@ -298,11 +318,8 @@ static int load_container(struct credential_store *s, struct credentials *out,
 		.headers = headers,
 		.body_max = ANSWER_MAX,
 		.direct = !strncmp(url, "http:", 5)};
-	if (http_call(s->http, &request, &response, bound, err) < 0)
+	if (fetch(s, &request, &response, bound, err) < 0)
 		return -1;
-	if (response.status != 200)
-		return error_set(err, failure_kind("", response.status), "HTTP %d",
-			response.status);
 	return credentials_of_json("container credentials", buf_text(&response.body),
 		response.body.len, out, err);
 }

@@ -54,7 +54,11 @@ struct ec2 *ec2_new(const struct aws_options *options, struct error *err)
 	}
 	ec2->options = options;
 	ec2->http = http_client_new(options->ca_bundle, err);
-	ec2->place = ec2->http ? place_new(options, ec2->http) : NULL;
+	if (!ec2->http) {
+		ec2_free(ec2);
+		return NULL;
+	}
+	ec2->place = place_new(options, ec2->http);
 	ec2->credentials = ec2->place ? credential_store_new(options, ec2->http, ec2->place) : NULL;
 	bool good = ec2->credentials;
 	for (size_t i = 0; i < EC2_CLASSES; i++) {
@@ -86,13 +90,20 @@ struct place *ec2_place(struct ec2 *ec2)
 	return ec2->place;
 }
 
+struct message {
+	const char *service;
+	const char *content_type, *target; /* NULL: a form */
+	const void *body;
+	size_t len;
+};
+
 /* One signed request with this key pair. */
-static int send_signed(struct ec2 *ec2, const struct credentials *key, const struct query *query,
+static int send_signed(struct ec2 *ec2, const struct credentials *key, const struct message *m,
 	struct http_response *response, const struct bound *bound, struct error *err)
 {
 	struct endpoint endpoint;
 	const char *region = place_region(ec2->place, bound, err);
-	if (!region || endpoint_make(ec2->options, "ec2", region, &endpoint, err) < 0)
+	if (!region || endpoint_make(ec2->options, m->service, region, &endpoint, err) < 0)
 		return -1;
 	struct sign_input input = {
 		.key_id = key->key_id,
@@ -100,13 +111,16 @@ static int send_signed(struct ec2 *ec2, const struct credentials *key, const str
 		.session_token = &key->session_token,
 		.host = endpoint.host,
 		.region = region,
-		.service = "ec2",
+		.service = m->service,
+		.content_type = m->content_type,
+		.target = m->target,
 		.now = time(NULL) + atomic_load(&ec2->clock_offset_s),
-		.body = query->body.data,
-		.body_len = query->body.len,
+		.body = m->body,
+		.body_len = m->len,
 	};
 	cleanup(buf_wipe) struct buf authorization = BUF_INIT, token = BUF_INIT;
-	cleanup(buf_free) struct buf date = BUF_INIT, host = BUF_INIT;
+	cleanup(buf_free) struct buf date = BUF_INIT, host = BUF_INIT, type = BUF_INIT,
+				     target = BUF_INIT;
 	char when[SIGN_TIME_SIZE];
 	sign_time(input.now, when);
 	buf_append_text(&authorization, "Authorization: ");
@@ -115,13 +129,20 @@ static int send_signed(struct ec2 *ec2, const struct credentials *key, const str
 	buf_printf(&date, "X-Amz-Date: %s", when);
 	buf_printf(&host, "Host: %s", endpoint.host);
 	buf_printf(&token, "X-Amz-Security-Token: %s", secret_reveal(&key->session_token));
-	const char *const headers[] = {FORM_HEADER, buf_text(&host), buf_text(&date),
-		buf_text(&authorization), key->session_token.len ? buf_text(&token) : NULL, NULL};
+	buf_printf(&type, "Content-Type: %s", m->content_type ? m->content_type : FORM_TYPE);
+	buf_printf(&target, "X-Amz-Target: %s", m->target ? m->target : "");
+	const char *headers[7] = {buf_text(&type), buf_text(&host), buf_text(&date),
+		buf_text(&authorization)};
+	size_t n = 4;
+	if (key->session_token.len)
+		headers[n++] = buf_text(&token);
+	if (m->target)
+		headers[n++] = buf_text(&target);
 	const struct http_request request = {.method = "POST",
 		.url = endpoint.url,
 		.headers = headers,
-		.body = query->body.data,
-		.body_len = query->body.len,
+		.body = m->body,
+		.body_len = m->len,
 		.body_max = ANSWER_MAX};
 	struct bound within = bound_within(bound, CALL_NS);
 	if (http_call(ec2->http, &request, response, &within, err) == 0)
@@ -154,6 +175,9 @@ int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, x
 		.throttle = ec2->throttles[class],
 		.faults_max = (unsigned)ec2->options->attempts_max};
 	bool mended = false; /* credentials or clock, once */
+	const struct message message = {.service = "ec2",
+		.body = query->body.data,
+		.len = query->body.len};
 	*reply = NULL;
 	if (query->body.failed)
 		return error_set(err, ERROR_CAPACITY, "%s: out of memory", query->action);
@@ -168,7 +192,7 @@ int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, x
 			error_move(err, &why);
 			return error_prefix(err, "%s", query->action);
 		}
-		if (send_signed(ec2, &key, query, &response, bound, &why) == 0) {
+		if (send_signed(ec2, &key, &message, &response, bound, &why) == 0) {
 			if (response.status == 200) {
 				*reply = xml_parse(query->action, response.body.data,
 					response.body.len, &why);
@@ -194,6 +218,53 @@ int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, x
 			continue;
 		error_move(err, &why);
 		return error_prefix(err, "%s", query->action);
+	}
+}
+
+/* "AccessDeniedException: text (HTTP 400)": what a JSON service says of a failure. */
+static void json_failure(const struct http_response *response, struct error *err)
+{
+	cleanup(free_ptr) char *type = NULL, *text = NULL;
+	cleanup_json *body = json_parse("error", response->body.data, response->body.len,
+		ANSWER_MAX, true, NULL);
+	if (body) {
+		json_read_string(body, "error", "__type", JSON_OPTIONAL, &type, NULL);
+		json_read_string(body, "error", "Message", JSON_OPTIONAL, &text, NULL);
+		if (!text)
+			json_read_string(body, "error", "message", JSON_OPTIONAL, &text, NULL);
+	}
+	/* "com.amazonaws.servicequotas#AccessDeniedException" */
+	const char *code = type ? type : "";
+	code = strrchr(code, '#') ? strrchr(code, '#') + 1 : code;
+	error_set(err, failure_kind(code, response->status), "%s: %s (HTTP %d)",
+		*code ? code : "no error code", text ? text : "no message", response->status);
+}
+
+int aws_json_call(struct ec2 *ec2, const char *service, const char *target, const char *body,
+	json_t **reply, const struct bound *bound, struct error *err)
+{
+	struct attempt attempt = {.who = "aws"};
+	const struct message message = {.service = service,
+		.content_type = "application/x-amz-json-1.1",
+		.target = target,
+		.body = body,
+		.len = strlen(body)};
+	for (;;) {
+		cleanup_error why = ERROR_INIT;
+		cleanup_credentials key = {0};
+		cleanup_response response = {0};
+		if (credentials_get(ec2->credentials, &key, bound, &why) == 0 &&
+			send_signed(ec2, &key, &message, &response, bound, &why) == 0) {
+			if (response.status != 200)
+				json_failure(&response, &why);
+			else if ((*reply = json_parse(target, response.body.data, response.body.len,
+					  ANSWER_MAX, true, &why)))
+				return 0;
+		}
+		if (attempt_again(&attempt, http_response_retry_after_ns(&response), bound, &why))
+			continue;
+		error_move(err, &why);
+		return error_prefix(err, "%s", target);
 	}
 }
 

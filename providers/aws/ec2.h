@@ -7,6 +7,7 @@
 
 #include "base/bound.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "providers/aws/options.h"
 #include "providers/aws/place.h"
 #include "providers/aws/query.h"
@@ -30,7 +31,14 @@ enum ec2_class { EC2_CREATE, EC2_CHANGE, EC2_READ, EC2_CLASSES };
 int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, xmlDoc **reply,
 	const struct bound *bound, struct error *err);
 
-/* The same where the answer says nothing of interest. */
+/*
+ * One call of a service that speaks JSON ("servicequotas"), with these credentials. target: "Prefix.Action". *reply is new.
+ * Throttled calls and passing faults are repeated within the bound.
+ */
+int aws_json_call(struct ec2 *ec2, const char *service, const char *target, const char *body,
+	json_t **reply, const struct bound *bound, struct error *err);
+
+/* The same as ec2_call where the answer says nothing of interest. */
 int ec2_do(struct ec2 *ec2, enum ec2_class class, const struct query *query,
 	const struct bound *bound, struct error *err);
 

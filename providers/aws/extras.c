@@ -32,13 +32,28 @@ const char *extras_wanted(const struct aws_options *o, const struct instance_req
 static int find_of_token(struct provider *p, const struct resource_kind *kind, const char *token,
 	unsigned looks, struct resource **list, const struct bound *bound, struct error *err)
 {
-	const char *const filters[] = {"tag:" TAG_TOKEN, token, NULL};
+	const char *const filters[] = {TOKEN_FILTER, token, NULL};
 	for (unsigned look = 0;; look++) {
 		if (resources_find(p->ec2, kind, filters, list, bound, err) < 0)
 			return -1;
 		if (*list || look + 1 >= looks)
 			return 0;
 		if (bound_sleep(bound, poll_pause_ns(look), "look again", err) < 0)
+			return -1;
+	}
+}
+
+/* What was made a moment ago may not be there for every call yet. */
+static int do_when_shown(struct provider *p, const struct query *query, const struct bound *bound,
+	struct error *err)
+{
+	for (unsigned looks = 0;; looks++) {
+		cleanup_error why = ERROR_INIT;
+		if (ec2_do(p->ec2, EC2_CHANGE, query, bound, &why) == 0)
+			return 0;
+		if (why.kind != ERROR_GONE || looks + 1 == LOOKS_MAX)
+			return error_move(err, &why);
+		if (bound_sleep(bound, poll_pause_ns(looks), query->action, err) < 0)
 			return -1;
 	}
 }
@@ -87,12 +102,14 @@ static int address_make(struct provider *p, const struct vm *vm, const struct in
 	if (address_have(p, r, &list, bound, err) < 0)
 		return -1;
 	const struct resource *chosen = list;
-	for (struct resource *a = list; a; a = a->next)
+	for (const struct resource *a = list; a; a = a->next)
 		chosen = a->user && !strcmp(a->user, nic) ? a : chosen;
-	for (struct resource *a = list; a; a = a->next) {
+	for (const struct resource *a = list; a; a = a->next) {
 		if (a != chosen && resource_remove(p->ec2, &resource_address, a, bound, err) < 0)
 			return -1;
 	}
+	if (!chosen)
+		return error_set(err, ERROR_RETRY, "EC2 shows no elastic address of it");
 	if (chosen->user && !strcmp(chosen->user, nic))
 		return 0;
 	cleanup_query query = {0};
@@ -100,7 +117,7 @@ static int address_make(struct provider *p, const struct vm *vm, const struct in
 	query_add(&query, chosen->id, "AllocationId");
 	query_add(&query, nic, "NetworkInterfaceId");
 	query_add(&query, "true", "AllowReassociation");
-	return ec2_do(p->ec2, EC2_CHANGE, &query, bound, err);
+	return do_when_shown(p, &query, bound, err);
 }
 
 /* ---- the second interface ---------------------------------------------------------------------------------- */
@@ -141,7 +158,7 @@ static int nic_attach(struct provider *p, const char *instance, const char *nic,
 	query_add(&query, nic, "NetworkInterfaceId");
 	query_add(&query, instance, "InstanceId");
 	query_add(&query, "1", "DeviceIndex");
-	return ec2_do(p->ec2, EC2_CHANGE, &query, bound, err);
+	return do_when_shown(p, &query, bound, err);
 }
 
 static int nic_goes_with_instance(struct provider *p, const struct vm_nic *nic,

@@ -23,6 +23,7 @@ static const struct rule {
 	{"ThrottlingException", ERROR_THROTTLED},
 	{"RequestThrottled", ERROR_THROTTLED},
 	{"SlowDown", ERROR_THROTTLED},
+	{"TooManyRequestsException", ERROR_THROTTLED},
 
 	{"InternalError", ERROR_RETRY},
 	{"InternalFailure", ERROR_RETRY},
@@ -64,6 +65,7 @@ static const struct rule {
 	{"Blocked", ERROR_DENIED},
 	{"IDPRejectedClaim", ERROR_DENIED},
 	{"AccessDenied", ERROR_DENIED},
+	{"AccessDeniedException", ERROR_DENIED},
 	{"RegionDisabledException", ERROR_DENIED},
 
 	{"InvalidInstanceID.NotFound", ERROR_GONE},

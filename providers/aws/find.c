@@ -184,7 +184,8 @@ static int list_leftover(struct resource *r, struct instance **list, size_t *cou
 	if (!grown)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	*list = grown;
-	grown[*count] = (struct instance){.id = take_ptr(r->id), .created = r->created};
+	grown[*count] = (struct instance){.id = r->id, .created = r->created};
+	r->id = NULL;
 	tags_give(&r->tags, &grown[(*count)++]);
 	return 0;
 }
@@ -234,7 +235,8 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 		}
 	} while (next);
 	for (size_t i = 0; resource_kinds[i]; i++) {
-		if (list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err) < 0) {
+		if (list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err) <
+			0) {
 			instances_free(list, n);
 			return -1;
 		}

@@ -15,7 +15,8 @@ void images_free(struct images *images);
 /* Strings are those of the struct images, never NULL, and stay. */
 struct image_facts {
 	const char *root_device, *boot_mode, *architecture, *state;
-	const char *kept_devices; /* EBS volumes beside the root that the AMI says outlive the instance: "/dev/sdb,..." */
+	const char *
+		kept_devices; /* EBS volumes beside the root that the AMI says outlive the instance: "/dev/sdb,..." */
 	int64_t root_gib;
 	bool keeps_root; /* the same of the root volume */
 };

@@ -19,7 +19,7 @@ struct launch {
 	const struct instance_request *request;
 	struct place_network network;
 	const char *image;
-	struct image_facts image_facts;  /* unused with a launch template */
+	struct image_facts image_facts; /* unused with a launch template */
 	/* zone: the subnet; with a launch template: only its type and market count, NULL: the template's. */
 	const struct offering *offering;
 	bool snp;

@@ -247,12 +247,19 @@ static char *look_up_nic(struct place *place, const char *mac, const char *what,
 	return look_up(place, path, bound, err);
 }
 
-/* The lines of a list become a comma list. */
-static char **split_lines(char *text)
+char **imds_words(const char *text)
 {
-	for (char *p = text; p && *p; p++)
+	cleanup(free_ptr) char *copy = strdup(text);
+	for (char *p = copy; p && *p; p++)
 		*p = isspace((unsigned char)*p) ? ',' : *p;
-	return text ? list_split(text) : NULL;
+	return copy ? list_split(copy) : NULL;
+}
+
+char *imds_key_pair(const char *text)
+{
+	size_t line = strcspn(text, "\r\n");
+	const char *equals = memchr(text, '=', line);
+	return equals ? strndup(equals + 1, line - (size_t)(equals + 1 - text)) : strdup("");
 }
 
 static int network_find(struct place *place, const struct bound *bound, struct error *err)
@@ -283,10 +290,8 @@ static int network_find(struct place *place, const struct bound *bound, struct e
 			"own security groups (%s)",
 			error_message(&why));
 	place->subnets = list_split(subnet ? subnet : o->subnet);
-	place->groups = groups ? split_lines(groups) : list_split(o->security_groups);
-	/* The first line: 0=NAME */
-	const char *name = keys ? strchr(keys, '=') : NULL;
-	place->key_name = name ? strndup(name + 1, strcspn(name + 1, "\n")) : strdup(o->key_name);
+	place->groups = groups ? imds_words(groups) : list_split(o->security_groups);
+	place->key_name = keys ? imds_key_pair(keys) : strdup(o->key_name);
 	if (!place->subnets || !place->groups || !place->key_name) {
 		list_free(take_ptr(place->subnets));
 		list_free(take_ptr(place->groups));

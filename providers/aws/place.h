@@ -38,6 +38,10 @@ int place_network(struct place *place, struct place_network *out, const struct b
 int imds_get(struct place *place, const char *path, struct buf *out, const struct bound *bound,
 	struct error *err);
 
+/* Readers of its answers, new strings: a list with any white space between, and the first line of "0=NAME" lines. */
+char **imds_words(const char *text);
+char *imds_key_pair(const char *text);
+
 /* A string of the shared config file's profile. */
 char *place_profile_region(const struct aws_options *options);
 

@@ -36,23 +36,24 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	if (aws_options_check(options, err) < 0)
 		return NULL;
 	xmlInitParser();
-	cleanup(driver_close_ptr) struct provider *p = calloc(1, sizeof(*p));
 	cleanup(prices_free_ptr) struct prices *prices = prices_load("aws", options->prices, err);
 	if (!prices) {
 		error_prefix(err, "AWS_PRICES");
 		return NULL;
 	}
+	cleanup(driver_close_ptr) struct provider *p = calloc(1, sizeof(*p));
 	if (p) {
 		p->options = options;
 		p->ec2 = ec2_new(options, err);
+		if (!p->ec2)
+			return NULL;
 		p->by_id = describer_new(p->ec2, "instance-id", false);
-		p->by_token = describer_new(p->ec2, "tag:" TAG_TOKEN, true);
-		p->catalogue = catalogue_new(p->ec2, options->catalogue_folder,
-			take_ptr(prices));
+		p->by_token = describer_new(p->ec2, TOKEN_FILTER, true);
+		p->catalogue = catalogue_new(p->ec2, options->catalogue_folder, take_ptr(prices));
 		p->images = images_new(p->ec2);
 		p->refusals = choice_memory_new();
 	}
-	if (!p || !p->ec2 || !p->by_id || !p->by_token || !p->catalogue || !p->images || !p->refusals) {
+	if (!p || !p->by_id || !p->by_token || !p->catalogue || !p->images || !p->refusals) {
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}

@@ -10,10 +10,12 @@
 
 struct resource_kind {
 	const char *name, *prefix;
-	const char *describe, *set, *id_filter; /* the question, its answer's list, how to ask for one */
-	const char *id, *user, *created;        /* in an item of that list */
+	const char *describe, *set,
+		*id_filter;              /* the question, its answer's list, how to ask for one */
+	const char *id, *user, *created; /* in an item of that list */
 	const char *remove, *remove_parameter;
-	const char *free_filter, *free_value; /* those attached to nothing; NULL: not to be asked for */
+	const char *free_filter,
+		*free_value; /* those attached to nothing; NULL: not to be asked for */
 	bool pages;
 };
 
@@ -168,8 +170,8 @@ int resources_remove_of(struct ec2 *ec2, const struct resource_kind *kind, const
 	const struct bound *bound, struct error *err)
 {
 	cleanup(resource_free_ptr) struct resource *list = NULL;
-	const char *const filters[] = {"tag:" TAG_TOKEN, token, kind->free_filter, kind->free_value,
-		NULL};
+	const char *filters[5] = {TOKEN_FILTER, token};
+	resource_free_filter(kind, &filters[2]);
 	if (resources_find(ec2, kind, filters, &list, bound, err) < 0)
 		return -1;
 	for (struct resource *r = list; r; r = r->next) {

@@ -61,14 +61,17 @@ int sign_request(const struct sign_input *in, struct buf *authorization, struct 
 	sign_time(in->now, when);
 	snprintf(date, sizeof(date), "%.8s", when);
 	bool token = !secret_is_empty(in->session_token);
-	const char *names = token ? "content-type;host;x-amz-date;x-amz-security-token"
-				  : "content-type;host;x-amz-date";
+	char names[96];
+	snprintf(names, sizeof(names), "content-type;host;x-amz-date%s%s",
+		token ? ";x-amz-security-token" : "", in->target ? ";x-amz-target" : "");
 
 	cleanup(buf_wipe) struct buf request = BUF_INIT;
-	buf_printf(&request, "POST\n/\n\ncontent-type:%s\nhost:%s\nx-amz-date:%s\n", FORM_TYPE,
-		in->host, when);
+	buf_printf(&request, "POST\n/\n\ncontent-type:%s\nhost:%s\nx-amz-date:%s\n",
+		in->content_type ? in->content_type : FORM_TYPE, in->host, when);
 	if (token)
 		buf_printf(&request, "x-amz-security-token:%s\n", secret_reveal(in->session_token));
+	if (in->target)
+		buf_printf(&request, "x-amz-target:%s\n", in->target);
 	buf_printf(&request, "\n%s\n", names);
 	bool good = sha256_hex(in->body, in->body_len, &request);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sign.h - Signature Version 4 for POST / with a form body
+ * sign.h - Signature Version 4 for POST /
  */
 #ifndef PEERPOD_AWS_SIGN_H
 #define PEERPOD_AWS_SIGN_H
@@ -20,7 +20,9 @@ struct sign_input {
 	const struct secret *session_token; /* empty: none */
 	const char *host;                   /* with the port where it is not the scheme's own */
 	const char *region, *service;
-	int64_t now; /* Unix time */
+	const char *content_type,
+		*target; /* NULL: a form; none. target: X-Amz-Target, of JSON services */
+	int64_t now;     /* Unix time */
 	const void *body;
 	size_t body_len;
 };

@@ -12,6 +12,7 @@
 
 #define TAG_PREFIX "peerpod-"
 #define TAG_TOKEN TAG_PREFIX "token" /* what carries it is ours */
+#define TOKEN_FILTER "tag:" TAG_TOKEN
 #define TAG_CLUSTER TAG_PREFIX "cluster"
 #define TAG_NODE TAG_PREFIX "node"
 #define TAG_NAMESPACE TAG_PREFIX "namespace"

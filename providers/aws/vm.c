@@ -27,7 +27,8 @@ void vm_free(struct vm *vm)
 static char *read_groups(xmlNode *nic)
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;
-	for (xmlNode *group = xml_first_item(nic, "groupSet"); group; group = xml_next_item(group)) {
+	for (xmlNode *group = xml_first_item(nic, "groupSet"); group;
+		group = xml_next_item(group)) {
 		cleanup(free_ptr) char *id = xml_text(group, "groupId");
 		if (id)
 			buf_printf(&text, "%s%s", text.len ? "," : "", id);
@@ -91,10 +92,11 @@ bool vm_is_dead(const struct vm *vm)
 int vm_give(struct vm *vm, bool public_ip, struct instance *instance, struct error *err)
 {
 	*instance = (struct instance){
-		.id = take_ptr(vm->id),
+		.id = vm->id,
 		.created = vm->launched,
 		.addresses = calloc(VM_NICS_MAX + 1, sizeof(char *)),
 	};
+	vm->id = NULL;
 	tags_give(&vm->tags, instance);
 	if (!instance->addresses) {
 		instance_free(instance);

@@ -17,7 +17,7 @@
 /* A network interface, at its device index. */
 struct vm_nic {
 	char *id, *address, *subnet, *attachment; /* NULL: not there (yet) */
-	bool lasts; /* not deleted when the instance ends */
+	bool lasts;                               /* not deleted when the instance ends */
 };
 
 struct vm {

@@ -12,7 +12,7 @@
 #include "providers/aws/driver.h"
 
 #define VOLUMES_MAX 27 /* what most Nitro types take */
-#define TRIES_MAX 4 /* of attaching, while that fails in passing */
+#define TRIES_MAX 4    /* of attaching, while that fails in passing */
 
 struct volume {
 	char *zone, *state, *instance, *attachment;

@@ -45,22 +45,27 @@ struct choice_request {
 	const char *const *zones;        /* NULL: any */
 	bool spot, on_demand;            /* which to consider; neither: on-demand */
 	int64_t nics, volumes;           /* needed; 0: one NIC, no volume */
+	bool any_type; /* `choose`: every type may be taken, by size alone, whatever is wished */
 };
 
 struct ranked_offering {
 	const struct offering *offering; /* into the caller's catalogue */
-	char *reason;                    /* why it was left out; NULL: it fits */
+	char *reason;                    /* all that is against it; NULL: it fits */
+	int64_t broken;                  /* how many rules are against it */
+	int64_t shortfall; /* thousandths of what was asked for that it lacks, summed over vCPUs, memory, GPUs */
 };
 
 struct choice {
-	struct ranked_offering *ranked; /* fits first, cheapest first; then what was left out */
+	struct ranked_offering
+		*ranked; /* fits first, cheapest first; then what was left out, nearest first */
 	size_t count;
 	size_t fits;
 };
 
 /*
  * Ranks the whole catalogue by linear scan. Order of fits: price (unknown prices after known ones), then GPUs,
- * memory, vCPUs, type, zone, on-demand before spot. ERROR_INVALID when nothing fits, with the
+ * memory, vCPUs, type, zone, on-demand before spot. What was left out comes in the order of how near it was: fewest rules
+ * against it, least missing, then as fits do. ERROR_INVALID when nothing fits, with the
  * nearest misses named; *out is filled then, too. memory may be NULL.
  */
 struct choice_memory;
@@ -69,8 +74,19 @@ int choice_rank(const struct offering *catalogue, size_t count,
 	struct error *err);
 void choice_free(struct choice *choice);
 
-/* The ranking as text: a line per offering with price, size and reason; at most `most` left-out lines (0: all). */
+/*
+ * The ranking as text, in columns: what fits with price and size; then, nearest first, what was left out and all that
+ * was against it, at most `most` lines (0: all). What differs in nothing but its zone shares a line.
+ */
 void choice_explain(const struct choice *choice, size_t most, struct buf *out);
+
+/* How many entries, from this one on, share its line. */
+size_t choice_share(const struct choice *choice, size_t at);
+
+/* "0.0864", "1.81287": at least four decimals, more where they say something. Appended. */
+void choice_price(int64_t micros, struct buf *out);
+/* "16 GiB", "1.5 GiB", "512 MiB". Appended. */
+void choice_memory_size(int64_t mib, struct buf *out);
 
 /*
  * What a cloud refused lately. Capacity is remembered for one offering, quota for a family (spot and

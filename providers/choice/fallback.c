@@ -59,7 +59,7 @@ void choice_log(const char *who, const struct choice *choice)
 	choice_explain(choice, LEFT_OUT_SHOWN, &text);
 	for (const char *line = buf_text(&text); *line;) {
 		size_t len = strcspn(line, "\n");
-		log_info("%s: choice:%.*s", who, (int)len, line);
+		log_info("%s: choice: %.*s", who, (int)len, line);
 		line += len + (line[len] == '\n');
 	}
 }

@@ -22,10 +22,11 @@
 #include "providers/gcp/family.h"
 #include "providers/gcp/names.h"
 
-#define FIELDS                                                                                   \
-	"items(name,guestCpus,memoryMb,accelerators,architecture,maximumPersistentDisks,zone,"    \
+#define FIELDS                                                                                 \
+	"items(name,guestCpus,memoryMb,accelerators,architecture,maximumPersistentDisks,zone," \
 	"deprecated),nextPageToken"
 #define AGAIN_NS (10 * 60 * NS_PER_S) /* for a type that was not there */
+#define FAULTS_MAX 2
 #define GPUS_MAX 1024
 #define X86 "X86_64"
 
@@ -188,8 +189,12 @@ static int zone_fetch(struct catalogue *c, const char *project, const char *zone
 	cleanup(buf_free) struct buf path = BUF_INIT;
 	buf_printf(&path, "projects/%s/zones/%s/machineTypes", project, zone);
 	query_add(&path, "fields", FIELDS);
-	return compute_pages(c->compute, "machineTypes.list", COMPUTE_READ, buf_text(&path),
-		reading_page, reading, bound, err);
+	/* There is something to fall back on: pods wait. */
+	const struct compute_call call = {.what = "machineTypes.list",
+		.class = COMPUTE_READ,
+		.path = buf_text(&path),
+		.faults = FAULTS_MAX};
+	return compute_pages(c->compute, &call, reading_page, reading, bound, err);
 }
 
 static int add(struct offering **list, size_t *count, const struct offering *one, bool spot,
@@ -349,7 +354,7 @@ static int custom_fetch(struct catalogue *c, const char *project, const char *zo
 	buf_printf(&path, "projects/%s/zones/%s/machineTypes/%s", project, zone, type);
 	if (compute_get(c->compute, "machineTypes.get", buf_text(&path), &reply, bound, &why) < 0)
 		return why.kind == ERROR_GONE || why.kind == ERROR_INVALID ? 0
-									    : error_move(err, &why);
+									   : error_move(err, &why);
 	struct type_entry *e = calloc(1, sizeof(*e));
 	if (!e)
 		return error_set(err, ERROR_CAPACITY, "out of memory");

@@ -105,10 +105,11 @@ static void look_at_zones(struct look *l)
 						       : "";
 	for (char *const *z = l->at.zones; *z; z++) {
 		cleanup(free_ptr) char *path = path_of("projects/%s/zones/%s", l->at.project, *z);
-		cleanup_json *zone = path ? get(l, "GCP_ZONE",
-						    "gcloud compute zones list shows those that there are",
-						    "zones.get", path)
-					  : NULL;
+		cleanup_json *zone =
+			path ? get(l, "GCP_ZONE",
+				       "gcloud compute zones list shows those that there are",
+				       "zones.get", path)
+			     : NULL;
 		const char *status = json_string_value(json_object_get(zone, "status"));
 		const json_t *platforms = json_object_get(zone, "availableCpuPlatforms");
 		size_t i;
@@ -153,7 +154,8 @@ static void look_at_type(struct look *l, const char *type, const struct offering
 	if (!strcmp(type, l->default_type))
 		l->vcpus = found->vcpus;
 	if (l->tee != TEE_NONE && !family_can(type, l->tee))
-		check_wrong(l->report, ERROR_INVALID, "machine types", "take another, or set DISABLECVM=true",
+		check_wrong(l->report, ERROR_INVALID, "machine types",
+			"take another, or set DISABLECVM=true",
 			"%s cannot be a confidential VM of type %s: %s can", type,
 			family_tee_name(l->tee), family_advice(l->tee));
 	else if (!found->vcpus)
@@ -169,8 +171,8 @@ static void look_at_types(struct look *l)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup(free_ptr) struct offering *list = NULL;
-	cleanup_list types = list_split(*l->o->machine_types ? l->o->machine_types
-							     : l->default_type);
+	cleanup_list types =
+		list_split(*l->o->machine_types ? l->o->machine_types : l->default_type);
 	size_t count = 0;
 	if (!types)
 		return;
@@ -191,12 +193,13 @@ static void look_at_disks(struct look *l)
 {
 	const char *disk = path_last(family_disk(l->default_type, l->o->disk_type));
 	for (char *const *z = l->at.zones; *z; z++) {
-		cleanup(free_ptr) char *path = path_of(
-			"projects/%s/zones/%s/diskTypes/%s", l->at.project, *z, disk);
-		cleanup_json *type = path ? get(l, "GCP_DISK_TYPE",
-						    "gcloud compute disk-types list shows those that there are",
-						    "diskTypes.get", path)
-					  : NULL;
+		cleanup(free_ptr) char *path =
+			path_of("projects/%s/zones/%s/diskTypes/%s", l->at.project, *z, disk);
+		cleanup_json *type =
+			path ? get(l, "GCP_DISK_TYPE",
+				       "gcloud compute disk-types list shows those that there are",
+				       "diskTypes.get", path)
+			     : NULL;
 		if (type)
 			check_right(l->report, "GCP_DISK_TYPE", "%s in %s", disk, *z);
 	}
@@ -221,10 +224,11 @@ static bool look_at_subnetwork(struct look *l, const char *row, const char *subn
 	const char *network, const char *zone)
 {
 	cleanup(free_ptr) char *path = subnetwork_path(l->at.project, zone, subnetwork);
-	cleanup_json *found = path ? get(l, row,
-					     "gcloud compute networks subnets list shows those that there are",
-					     "subnetworks.get", path)
-				   : NULL;
+	cleanup_json *found =
+		path ? get(l, row,
+			       "gcloud compute networks subnets list shows those that there are",
+			       "subnetworks.get", path)
+		     : NULL;
 	const char *in = json_string_value(json_object_get(found, "network"));
 	const char *stack = json_string_value(json_object_get(found, "stackType"));
 	if (!found)
@@ -248,11 +252,13 @@ static void look_at_network(struct look *l, const char *row, const char *network
 		bool whole = path_part(network, "projects", project, sizeof(project));
 		cleanup(free_ptr) char *path =
 			whole ? strdup(network) : path_of("projects/%s/%s", l->at.project, network);
-		cleanup_json *found = path ? get(l, row,
-						     "gcloud compute networks list shows those that there are",
-						     "networks.get", path)
-					   : NULL;
-		bool custom = found && !json_is_true(json_object_get(found, "autoCreateSubnetworks"));
+		cleanup_json *found =
+			path ? get(l, row,
+				       "gcloud compute networks list shows those that there are",
+				       "networks.get", path)
+			     : NULL;
+		bool custom =
+			found && !json_is_true(json_object_get(found, "autoCreateSubnetworks"));
 		if (found && custom && !*subnetwork)
 			check_wrong(l->report, ERROR_INVALID, row, "set a subnetwork",
 				"%s is of custom mode and has no subnetwork of its own in each region",
@@ -339,8 +345,8 @@ static void look_at_quotas_of(struct look *l, const char *region)
 		if (usage + (double)needed > limit)
 			check_wrong(l->report, ERROR_QUOTA, "quotas",
 				"ask for more at IAM & Admin, Quotas, or take another region",
-				"%s in %s: %g of %g used, one instance needs %lld more", metric, region,
-				usage, limit, (long long)needed);
+				"%s in %s: %g of %g used, one instance needs %lld more", metric,
+				region, usage, limit, (long long)needed);
 		else
 			check_right(l->report, "quotas", "%s in %s: %g of %g used", metric, region,
 				usage, limit);
@@ -383,8 +389,7 @@ static void look_at_permissions(struct look *l)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup(buf_free) struct buf missing = BUF_INIT;
-	cleanup(free_ptr) char *path =
-		path_of("v3/projects/%s:testIamPermissions", l->at.project);
+	cleanup(free_ptr) char *path = path_of("v3/projects/%s:testIamPermissions", l->at.project);
 	cleanup_json *reply = NULL, *wanted = json_array();
 	cleanup_json *body = json_pack("{s:O}", "permissions", wanted);
 	if (permissions_add(wanted, gcp_permissions) < 0 ||
@@ -417,10 +422,11 @@ static void look_at_permissions(struct look *l)
 		buf_printf(&missing, "%s%s", count++ ? ", " : "", json_string_value(one));
 	}
 	if (count)
-		check_wrong(l->report, ERROR_DENIED, "permissions", ROLE_ADVICE, "%zu are missing: %s",
-			count, buf_text(&missing));
+		check_wrong(l->report, ERROR_DENIED, "permissions", ROLE_ADVICE,
+			"%zu are missing: %s", count, buf_text(&missing));
 	else
-		check_right(l->report, "permissions", "all %zu that are needed", json_array_size(wanted));
+		check_right(l->report, "permissions", "all %zu that are needed",
+			json_array_size(wanted));
 }
 
 /* ---- the whole --------------------------------------------------------------------------------------------- */
@@ -435,7 +441,8 @@ static int look_at_project(struct look *l)
 		return -1;
 	}
 	path = path_of("projects/%s", l->at.project);
-	if (!path || compute_get(l->p->compute, "projects.get", path, &reply, l->bound, &why) == 0) {
+	if (!path ||
+		compute_get(l->p->compute, "projects.get", path, &reply, l->bound, &why) == 0) {
 		check_right(l->report, "credentials", "Compute Engine takes them");
 		check_right(l->report, "GCP_PROJECT_ID", "%s", l->at.project);
 		return 0;

@@ -18,11 +18,13 @@
 
 #define ANSWER_NS (30 * NS_PER_S)
 #define ANSWER_MAX ((size_t)32 << 20)
-#define PAGE_SIZE_MAX "500"
+#define PAGE_MAX "500"
+#define MANAGER_PAGE_MAX "300"
 #define PAGES_MAX 1000
-#define PAUSE_FIRST_NS NS_PER_S
+#define BURST_S 10 /* the cloud counts by the minute */
+#define PAUSE_FIRST_NS (500 * NS_PER_MS)
 #define PAUSE_MOST_NS (30 * NS_PER_S)
-#define READ_FAULTS_MAX 5
+#define FAULTS_MAX 5
 
 struct compute {
 	struct http_client *http;
@@ -43,7 +45,7 @@ static const struct {
 	double per_second;
 	unsigned burst;
 } limits[COMPUTE_CLASSES] = {
-	[COMPUTE_CREATE] = {"creations at Compute Engine", 0, 20},
+	[COMPUTE_CREATE] = {"creations at Compute Engine", 0, 0},
 	[COMPUTE_CHANGE] = {"changes at Compute Engine", 10, 40},
 	[COMPUTE_READ] = {"reads at Compute Engine", 10, 40},
 	[COMPUTE_MANAGER] = {"calls of Resource Manager", 2, 10},
@@ -63,11 +65,10 @@ static char *base_of(const char *set, const char *host, const char *universe, co
 static bool throttles_make(struct compute *c, const struct gcp_options *o)
 {
 	for (size_t i = 0; i < COMPUTE_CLASSES; i++) {
-		double rate = limits[i].per_second > 0 ? limits[i].per_second
-						       : (double)o->create_rate;
-		unsigned burst = limits[i].burst;
-		if (i == COMPUTE_CREATE && (int64_t)burst > 4 * o->create_rate)
-			burst = (unsigned)(4 * o->create_rate);
+		double rate =
+			limits[i].per_second > 0 ? limits[i].per_second : (double)o->create_rate;
+		unsigned burst =
+			limits[i].burst ? limits[i].burst : (unsigned)(BURST_S * o->create_rate);
 		c->throttles[i] = throttle_new(limits[i].what, rate, burst);
 		if (!c->throttles[i])
 			return false;
@@ -170,7 +171,7 @@ int compute_call(struct compute *c, const struct compute_call *call, json_t **re
 {
 	struct attempt attempt = {.who = "gcp",
 		.throttle = c->throttles[call->class],
-		.faults_max = call->once ? 1 : READ_FAULTS_MAX,
+		.faults_max = call->faults ? call->faults : FAULTS_MAX,
 		.first_ns = PAUSE_FIRST_NS,
 		.most_ns = PAUSE_MOST_NS};
 	bool renewed = false;
@@ -220,31 +221,34 @@ int compute_get(struct compute *c, const char *what, const char *path, json_t **
 	return compute_call(c, &call, reply, NULL, bound, err);
 }
 
-int compute_pages(struct compute *c, const char *what, enum compute_class class, const char *path,
+int compute_pages(struct compute *c, const struct compute_call *list,
 	int (*page)(void *with, const json_t *page, struct error *err), void *with,
 	const struct bound *bound, struct error *err)
 {
+	bool manager = list->class == COMPUTE_MANAGER;
 	cleanup(free_ptr) char *next = NULL;
 	for (unsigned n = 0; n < PAGES_MAX; n++) {
 		cleanup(buf_free) struct buf url = BUF_INIT;
 		cleanup_json *reply = NULL;
-		buf_append_text(&url, path);
-		query_add(&url, class == COMPUTE_MANAGER ? "pageSize" : "maxResults",
-			class == COMPUTE_MANAGER ? "300" : PAGE_SIZE_MAX);
+		struct compute_call call = *list;
+		buf_append_text(&url, list->path);
+		query_add(&url, manager ? "pageSize" : "maxResults",
+			manager ? MANAGER_PAGE_MAX : PAGE_MAX);
 		if (next)
 			query_add(&url, "pageToken", next);
-		const struct compute_call call = {
-			.what = what, .class = class, .method = "GET", .path = buf_text(&url)};
 		if (url.failed)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
+		call.method = "GET";
+		call.path = buf_text(&url);
 		if (compute_call(c, &call, &reply, NULL, bound, err) < 0 ||
 			page(with, reply, err) < 0)
 			return -1;
 		free(take_ptr(next));
-		if (json_read_string(reply, what, "nextPageToken", JSON_OPTIONAL, &next, err) < 0)
+		if (json_read_string(reply, list->what, "nextPageToken", JSON_OPTIONAL, &next,
+			    err) < 0)
 			return -1;
 		if (!next || !*next)
 			return 0;
 	}
-	return error_set(err, ERROR_INTERNAL, "%s: more than %d pages", what, PAGES_MAX);
+	return error_set(err, ERROR_INTERNAL, "%s: more than %d pages", list->what, PAGES_MAX);
 }

@@ -20,7 +20,13 @@ struct compute;
 struct metadata;
 
 /* Each has a bucket of its own, shared by all pods. */
-enum compute_class { COMPUTE_CREATE, COMPUTE_CHANGE, COMPUTE_READ, COMPUTE_MANAGER, COMPUTE_CLASSES };
+enum compute_class {
+	COMPUTE_CREATE,
+	COMPUTE_CHANGE,
+	COMPUTE_READ,
+	COMPUTE_MANAGER,
+	COMPUTE_CLASSES
+};
 
 struct compute *compute_new(const struct gcp_options *options,
 	const struct gcp_credentials *credentials, struct error *err);
@@ -36,7 +42,7 @@ struct compute_call {
 	const char *body; /* JSON; NULL: none */
 	size_t body_len;
 	uint64_t answer_ns; /* how long one answer may take; 0: 30 s */
-	bool once;          /* passing faults are the caller's: a long poll is asked anew */
+	unsigned faults;    /* tries of a call that fails in passing; 0: 5 */
 };
 
 /*
@@ -51,10 +57,10 @@ int compute_get(struct compute *c, const char *what, const char *path, json_t **
 	const struct bound *bound, struct error *err);
 
 /*
- * Goes through all pages of a list: each page's object is given to `page`, which may keep nothing of it. path: without
- * maxResults and pageToken.
+ * Goes through all pages of a list, a GET: each page's object is given to `page`, which may keep nothing of it. The
+ * path is without maxResults and pageToken.
  */
-int compute_pages(struct compute *c, const char *what, enum compute_class class, const char *path,
+int compute_pages(struct compute *c, const struct compute_call *call,
 	int (*page)(void *with, const json_t *page, struct error *err), void *with,
 	const struct bound *bound, struct error *err);
 

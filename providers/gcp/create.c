@@ -26,20 +26,20 @@
 #include "providers/gcp/family.h"
 #include "providers/gcp/insert.h"
 
-#define TRIES_MAX 24       /* of one offering: names and requestIds */
+#define TRIES_MAX 24 /* of one offering: names and requestIds */
 #define UNDO_NS (25 * NS_PER_S)
-#define UNDO_LOOKS 4
-#define REPLAY_S 2         /* an operation that is older than the question is one of before */
-#define FAULTS_MAX 3       /* operations that end with a passing fault */
+#define UNDO_LOOKS 3
+#define REPLAY_S 2   /* an operation that is older than the question is one of before */
+#define FAULTS_MAX 3 /* operations that end with a passing fault */
 
 struct making {
 	struct provider *p;
 	struct insert in;
 	struct location at;
-	unsigned name_tries;           /* names that others have */
+	unsigned name_tries;                   /* names that others have */
 	char name[NAME_SIZE], zone[ZONE_SIZE]; /* of what was asked for last */
-	bool sent;                     /* it is there, or may be */
-	struct vm vm;                  /* once it is there */
+	bool sent;                             /* it is there, or may be */
+	struct vm vm;                          /* once it is there */
 };
 
 enum step { STEP_FAILED = -1, STEP_AGAIN, STEP_NEXT_ID, STEP_MADE };
@@ -147,8 +147,8 @@ static enum step watch(struct making *m, struct operation *op, const struct boun
 		}
 		if (!was_done) {
 			struct operation now = {0};
-			if (operation_look(m->p->operations, m->at.project, op, &now, bound, &why) ==
-				0) {
+			if (operation_look(m->p->operations, m->at.project, op, &now, bound,
+				    &why) == 0) {
 				operation_free(op);
 				*op = now;
 			} else if (why.kind != ERROR_GONE) {
@@ -180,8 +180,10 @@ static enum step insert_once(struct making *m, unsigned count, const struct boun
 	m->in.name = m->name;
 	snprintf(m->zone, sizeof(m->zone), "%s", m->in.offering->zone);
 	if (insert_send(m, count, &op, &date, bound, &why) < 0) {
-		m->sent = why.kind == ERROR_RETRY || why.kind == ERROR_TIMEOUT ||
-			  why.kind == ERROR_CANCELED;
+		/* An answer that refuses is no doubt; one that never came is. */
+		m->sent = (why.kind == ERROR_RETRY || why.kind == ERROR_TIMEOUT ||
+				  why.kind == ERROR_CANCELED) &&
+			  (!why.status || why.status >= 500);
 		if (why.kind == ERROR_EXISTS)
 			return conflict(m, bound, err);
 		creation_kind(&why);
@@ -232,7 +234,8 @@ static int make_offering(void *with, const struct offering *offering, const stru
 			break;
 		}
 		/* What the cloud itself undid may be asked for again, as another request. */
-		if (!m->sent && why.kind == ERROR_RETRY && attempt_again(&attempt, 0, bound, &why)) {
+		if (!m->sent && why.kind == ERROR_RETRY &&
+			attempt_again(&attempt, 0, bound, &why)) {
 			count++;
 			continue;
 		}
@@ -272,8 +275,7 @@ static int volume_zones(struct provider *p, const struct instance_request *r,
 		return error_set(err, ERROR_INVALID,
 			"the volumes are in zone %s, which is not among those of GCP_ZONE", zone);
 	for (size_t i = 0; i < r->volume_count; i++) {
-		cleanup(free_ptr) char *path =
-			disk_path(at->project, zones[0], r->volumes[i].id);
+		cleanup(free_ptr) char *path = disk_path(at->project, zones[0], r->volumes[i].id);
 		cleanup_json *reply = NULL;
 		if (!path)
 			return error_set(err, ERROR_CAPACITY, "out of memory");

@@ -69,7 +69,8 @@ static int read_key(const json_t *o, const char *what, struct gcp_credentials *c
 	BIO_free(bio);
 	if (!c->key)
 		return error_set(err, ERROR_INVALID,
-			"%s: \"private_key\" is no private key in PEM form: take the file as Google gave it", what);
+			"%s: \"private_key\" is no private key in PEM form: take the file as Google gave it",
+			what);
 	if (EVP_PKEY_base_id(c->key) != EVP_PKEY_RSA)
 		return error_set(err, ERROR_INVALID, "%s: \"private_key\" is no RSA key", what);
 	return 0;
@@ -110,8 +111,8 @@ static int read_headers(const json_t *source, const char *what, struct gcp_crede
 		return 0;
 	if (!json_is_object(headers) || json_object_size(headers) > HEADERS_MAX)
 		return error_set(err, ERROR_INVALID,
-			"%s: \"credential_source\": \"headers\" must be an object of at most %d", what,
-			HEADERS_MAX);
+			"%s: \"credential_source\": \"headers\" must be an object of at most %d",
+			what, HEADERS_MAX);
 	c->source_headers = calloc(json_object_size(headers) + 1, sizeof(*c->source_headers));
 	if (!c->source_headers)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
@@ -119,7 +120,8 @@ static int read_headers(const json_t *source, const char *what, struct gcp_crede
 	{
 		if (!is_header(name, json_string_value(value)))
 			return error_set(err, ERROR_INVALID,
-				"%s: \"credential_source\": \"headers\" holds what is no header", what);
+				"%s: \"credential_source\": \"headers\" holds what is no header",
+				what);
 		if (asprintf(&c->source_headers[count], "%s: %s", name, json_string_value(value)) <
 			0) {
 			c->source_headers[count] = NULL;

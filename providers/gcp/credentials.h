@@ -33,8 +33,8 @@ struct gcp_credentials {
 	/* A federation */
 	char *audience, *subject_token_type, *impersonation_url;
 	char *source_file, *source_url; /* one of them */
-	char *source_field;             /* the member with the token; NULL: all of it is the token */
-	char **source_headers;          /* "Name: value" */
+	char *source_field;    /* the member with the token; NULL: all of it is the token */
+	char **source_headers; /* "Name: value" */
 	int64_t lifetime_s;
 	/* A user */
 	char *client_id;

@@ -69,7 +69,10 @@ static int list_each(struct compute *c, const char *what, const char *project, c
 	query_add(&path, "fields", buf_text(&wanted));
 	if (path.failed || wanted.failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
-	return compute_pages(c, what, COMPUTE_READ, buf_text(&path), each_page, e, bound, err);
+	const struct compute_call call = {.what = what,
+		.class = COMPUTE_READ,
+		.path = buf_text(&path)};
+	return compute_pages(c, &call, each_page, e, bound, err);
 }
 
 int instances_each(struct compute *c, const char *project, const char *zone, const char *filter,

@@ -205,14 +205,15 @@ static void add_details(const json_t *error, struct buf *out)
 	{
 		const json_t *quota = json_object_get(detail, "quotaInfo");
 		const json_t *info = json_object_get(detail, "errorInfo");
-		const json_t *places = json_object_get(
-			quota ? quota : info, quota ? "dimensions" : "metadatas");
+		const json_t *places =
+			json_object_get(quota ? quota : info, quota ? "dimensions" : "metadatas");
 		const json_t *limit = json_object_get(quota, "limit");
 		const char *key;
 		json_t *value;
 		if (quota)
-			buf_printf(out, ", limit %.100s of %.100s: %g", string_of(quota, "limitName"),
-				string_of(quota, "metricName"), json_number_value(limit));
+			buf_printf(out, ", limit %.100s of %.100s: %g",
+				string_of(quota, "limitName"), string_of(quota, "metricName"),
+				json_number_value(limit));
 		if (info)
 			buf_printf(out, ", %.100s", string_of(info, "reason"));
 		json_object_foreach((json_t *)places, key, value)

@@ -101,9 +101,13 @@ int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
 	for (unsigned looks = 0;; looks++) {
 		cleanup_vm vm = {0};
 		cleanup_error why = ERROR_INIT;
+		int found = describe(p->near_name, name, &vm, bound, &why);
 		/* One of before a change of GCP_ZONE is elsewhere. */
-		struct describer *where = looks % 4 == 3 ? p->far_name : p->near_name;
-		if (describe(where, name, &vm, bound, &why) == 0) {
+		if (found < 0 && why.kind == ERROR_GONE) {
+			error_clear(&why);
+			found = describe(p->far_name, name, &vm, bound, &why);
+		}
+		if (found == 0) {
 			if (vm_is_dead(&vm))
 				return gone_wrong(p, &at, name, &vm, bound, err);
 			if (has_addresses(&vm, needed, public_ip))

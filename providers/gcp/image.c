@@ -92,8 +92,8 @@ int image_read(const json_t *object, struct image_facts *out, struct error *err)
 	if (json_read_string(object, "image", "selfLink", JSON_REQUIRED, &link, err) < 0 ||
 		json_read_string(object, "image", "diskSizeGb", JSON_OPTIONAL, &size, err) < 0 ||
 		json_read_string(object, "image", "status", JSON_OPTIONAL, &out->status, err) < 0 ||
-		json_read_string(object, "image", "architecture", JSON_OPTIONAL,
-			&out->architecture, err) < 0) {
+		json_read_string(object, "image", "architecture", JSON_OPTIONAL, &out->architecture,
+			err) < 0) {
 		image_facts_free(out);
 		return -1;
 	}
@@ -192,7 +192,8 @@ int image_check(const struct image_facts *f, enum instance_tee tee, struct error
 {
 	const char *feature = family_image_feature(tee);
 	if (f->status && strcmp(f->status, "READY") != 0)
-		return error_set(err, ERROR_INVALID, "image %s is %s, not READY", f->path, f->status);
+		return error_set(err, ERROR_INVALID, "image %s is %s, not READY", f->path,
+			f->status);
 	if (!*feature)
 		return 0;
 	if (!list_holds(f->features, feature))

@@ -33,8 +33,8 @@ static int volumes_check(const struct instance_request *r, struct error *err)
 		if (strspn(v->serial, DEVICE_LETTERS) != strlen(v->serial) ||
 			strlen(v->serial) > NAME_MAX_LEN)
 			return error_set(err, ERROR_INVALID,
-				"volume %s: \"%.100s\" is no device name: letters, digits, - _ and .", v->id,
-				v->serial);
+				"volume %s: \"%.100s\" is no device name: letters, digits, - _ and .",
+				v->id, v->serial);
 	}
 	return 0;
 }
@@ -57,7 +57,8 @@ int insert_check(const struct gcp_options *o, const struct instance_request *r, 
 			"own: set GCP_SECOND_NETWORK");
 	if (*r->instance_type && !name_is_plain(r->instance_type))
 		return error_set(err, ERROR_INVALID,
-			"\"%.100s\" is no machine type: they look like n2d-standard-2", r->instance_type);
+			"\"%.100s\" is no machine type: they look like n2d-standard-2",
+			r->instance_type);
 	return volumes_check(r, err);
 }
 
@@ -87,8 +88,7 @@ static json_t *labels_of(const struct insert *in)
 	for (;;) {
 		cleanup(free_ptr) char *key = NULL, *value = NULL;
 		int more = labels_next(&text, &key, &value, NULL);
-		if (more < 0 ||
-			(more && json_object_set_new(labels, key, json_string(value)) < 0))
+		if (more < 0 || (more && json_object_set_new(labels, key, json_string(value)) < 0))
 			return NULL;
 		if (!more)
 			return take_ptr(labels);
@@ -109,7 +109,8 @@ static json_t *metadata_of(const struct insert *in)
 	cleanup(buf_wipe) struct buf user_data = BUF_INIT;
 	cleanup_json *items = json_array();
 	base64_encode(in->request->user_data, in->request->user_data_len, &user_data);
-	bool good = items && !user_data.failed && add_item(items, "user-data", buf_text(&user_data)) &&
+	bool good = items && !user_data.failed &&
+		    add_item(items, "user-data", buf_text(&user_data)) &&
 		    add_item(items, "user-data-encoding", "base64") &&
 		    add_item(items, LABEL_CLUSTER, owner->cluster) &&
 		    add_item(items, LABEL_NODE, owner->node) &&
@@ -136,16 +137,16 @@ static json_t *disk_type_of(const struct insert *in)
 static json_t *boot_disk(const struct insert *in, const json_t *labels)
 {
 	const struct gcp_options *o = in->options;
-	int64_t gib = o->root_volume_gib > in->image->disk_gib ? o->root_volume_gib
-							       : in->image->disk_gib;
+	int64_t gib =
+		o->root_volume_gib > in->image->disk_gib ? o->root_volume_gib : in->image->disk_gib;
 	cleanup_json *params = json_pack("{s:s, s:s, s:o, s:O}", "diskName", in->name,
 		"sourceImage", in->image->path, "diskType", disk_type_of(in), "labels", labels);
 	cleanup_json *disk = json_pack("{s:b, s:b, s:s, s:s, s:O}", "boot", 1, "autoDelete", 1,
 		"type", "PERSISTENT", "mode", "READ_WRITE", "initializeParams", params);
 	bool good = disk;
 	if (good && gib)
-		good = json_object_set_new(
-			       params, "diskSizeGb", json_sprintf("%" PRId64, gib)) == 0;
+		good = json_object_set_new(params, "diskSizeGb", json_sprintf("%" PRId64, gib)) ==
+		       0;
 	if (good && *o->disk_interface)
 		good = json_object_set_new(disk, "interface", json_string(o->disk_interface)) == 0;
 	if (good && *o->kms_key)
@@ -188,9 +189,9 @@ static json_t *nic(const struct insert *in, const char *network, const char *sub
 {
 	const struct gcp_options *o = in->options;
 	cleanup(free_ptr) char *subnetwork =
-		*subnetwork_asked ? subnetwork_path(in->at->project, in->offering->zone,
-					    subnetwork_asked)
-				  : strdup("");
+		*subnetwork_asked
+			? subnetwork_path(in->at->project, in->offering->zone, subnetwork_asked)
+			: strdup("");
 	cleanup_json *nic = json_pack("{s:s}", "stackType", "IPV4_ONLY");
 	bool good = nic && subnetwork;
 	if (good && network_is_told(in, network, subnetwork))
@@ -212,12 +213,12 @@ static json_t *nics_of(const struct insert *in)
 	cleanup(free_ptr) char *second =
 		*o->second_network ? network_path(o->second_network) : NULL;
 	cleanup_json *nics = json_array();
-	if (json_array_append_new(nics,
-		    nic(in, in->at->network, o->subnetwork, o->use_public_ip)) < 0)
+	if (json_array_append_new(nics, nic(in, in->at->network, o->subnetwork, o->use_public_ip)) <
+		0)
 		return NULL;
 	if (in->request->second_nic &&
-		(!second ||
-			json_array_append_new(nics, nic(in, second, o->second_subnetwork, false)) < 0))
+		(!second || json_array_append_new(nics,
+				    nic(in, second, o->second_subnetwork, false)) < 0))
 		return NULL;
 	return take_ptr(nics);
 }
@@ -261,8 +262,9 @@ static bool add_shielded(const struct gcp_options *o, json_t *body)
 	if (!o->secure_boot && o->vtpm && o->integrity_monitoring)
 		return true; /* as it is anyway */
 	return json_object_set_new(body, "shieldedInstanceConfig",
-		       json_pack("{s:b, s:b, s:b}", "enableSecureBoot", o->secure_boot, "enableVtpm",
-			       o->vtpm, "enableIntegrityMonitoring", o->integrity_monitoring)) == 0;
+		       json_pack("{s:b, s:b, s:b}", "enableSecureBoot", o->secure_boot,
+			       "enableVtpm", o->vtpm, "enableIntegrityMonitoring",
+			       o->integrity_monitoring)) == 0;
 }
 
 static bool add_network_tags(const struct gcp_options *o, json_t *body)
@@ -275,8 +277,7 @@ static bool add_network_tags(const struct gcp_options *o, json_t *body)
 		if (json_array_append_new(items, json_string(*t)) < 0)
 			return false;
 	}
-	return !*tags ||
-	       json_object_set_new(body, "tags", json_pack("{s:O}", "items", items)) == 0;
+	return !*tags || json_object_set_new(body, "tags", json_pack("{s:O}", "items", items)) == 0;
 }
 
 static bool add_gpus(const struct insert *in, json_t *body)
@@ -297,8 +298,8 @@ int insert_body(const struct insert *in, json_t **out, struct error *err)
 	cleanup_json *body = json_pack("{s:s, s:s, s:o, s:O, s:o, s:o, s:o, s:o, s:b}", "name",
 		in->name, "description", description, "machineType",
 		zonal(in, "machineTypes", in->offering->type), "labels", labels, "disks",
-		disks_of(in, labels), "networkInterfaces", nics_of(in), "metadata",
-		metadata_of(in), "scheduling", scheduling_of(in, attached || in->offering->gpus),
+		disks_of(in, labels), "networkInterfaces", nics_of(in), "metadata", metadata_of(in),
+		"scheduling", scheduling_of(in, attached || in->offering->gpus),
 		"deletionProtection", 0);
 	bool good = body && add_confidential(in, body) && add_shielded(o, body) &&
 		    add_network_tags(o, body) && (!attached || add_gpus(in, body));

@@ -21,7 +21,7 @@ struct insert {
 	const struct location *at;
 	const struct image_facts *image;
 	const struct offering *offering;
-	const json_t *tags; /* NULL: none */
+	const json_t *tags;    /* NULL: none */
 	enum instance_tee tee; /* never TEE_DEFAULT */
 	const char *name;
 };

@@ -45,10 +45,10 @@ static int append_signature(EVP_PKEY *key, struct buf *out, size_t start, struct
 	unsigned char signature[1024];
 	size_t len = sizeof(signature);
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	bool good = context && EVP_PKEY_size(key) <= (int)sizeof(signature) &&
-		    EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
-		    EVP_DigestSign(context, signature, &len, out->data + start,
-			    out->len - start) == 1;
+	bool good =
+		context && EVP_PKEY_size(key) <= (int)sizeof(signature) &&
+		EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, key) == 1 &&
+		EVP_DigestSign(context, signature, &len, out->data + start, out->len - start) == 1;
 	EVP_MD_CTX_free(context);
 	if (!good)
 		return error_set(err, ERROR_INVALID, "the private key cannot sign");

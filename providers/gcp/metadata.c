@@ -76,7 +76,7 @@ static int get_from(struct metadata *m, const char *host, const char *path, stru
 	if (response.status != 200)
 		return error_set(err,
 			response.status >= 500 || response.status == 429 ? ERROR_RETRY
-									  : ERROR_DENIED,
+									 : ERROR_DENIED,
 			"%s was answered with HTTP %d", path, response.status);
 	buf_append(out, response.body.data, response.body.len);
 	return out->failed ? error_set(err, ERROR_CAPACITY, "out of memory") : 0;

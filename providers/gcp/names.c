@@ -37,7 +37,8 @@ bool path_is_plain(const char *text)
 
 bool host_is_plain(const char *text)
 {
-	size_t len = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.");
+	size_t len =
+		strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.");
 	return len && len < 200 && !text[len];
 }
 
@@ -46,8 +47,8 @@ int zone_check(const char *what, const char *zone, struct error *err)
 	const char *last = strrchr(zone, '-');
 	if (name_is_plain(zone) && last && strchr(zone, '-') != last)
 		return 0;
-	return error_set(err, ERROR_INVALID, "%s: \"%.100s\" is no zone: they look like us-central1-a",
-		what, zone);
+	return error_set(err, ERROR_INVALID,
+		"%s: \"%.100s\" is no zone: they look like us-central1-a", what, zone);
 }
 
 void zone_region(const char *zone, char region[ZONE_SIZE])

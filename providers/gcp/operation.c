@@ -55,7 +55,7 @@ int operation_wait(struct compute *c, const char *project, const struct operatio
 		.method = "POST",
 		.path = buf_text(&path),
 		.answer_ns = WAIT_ANSWER_NS,
-		.once = true};
+		.faults = 1};
 	for (;;) {
 		cleanup_json *reply = NULL;
 		cleanup_operation op = {0};
@@ -136,7 +136,8 @@ static int ask(void *with, struct batch *batch, char *const *keys, const struct 
 		for (size_t k = i; keys[k]; k++) {
 			if (!key_split(keys[k], other_project, sizeof(other_project), other_zone,
 				    &name) ||
-				strcmp(project, other_project) != 0 || strcmp(zone, other_zone) != 0)
+				strcmp(project, other_project) != 0 ||
+				strcmp(zone, other_zone) != 0)
 				continue;
 			asked[k] = true;
 			buf_printf(&filter, "%s(name=\"%s\")", filter.len ? " OR " : "", name);
@@ -146,8 +147,10 @@ static int ask(void *with, struct batch *batch, char *const *keys, const struct 
 		struct listing listing = {batch, project, zone};
 		if (path.failed || filter.failed)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
-		if (compute_pages(w->compute, "zoneOperations.list", COMPUTE_READ, buf_text(&path),
-			    listing_page, &listing, bound, err) < 0)
+		const struct compute_call call = {.what = "zoneOperations.list",
+			.class = COMPUTE_READ,
+			.path = buf_text(&path)};
+		if (compute_pages(w->compute, &call, listing_page, &listing, bound, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -111,8 +111,9 @@ const struct option gcp_option_table[GCP_OPTION_COUNT] = {
 		AT(max_run_ns), OPTION_DURATION},
 	{"create-rate", "GCP_CREATE_RATE", "5", "creations a second that this node asks for",
 		AT(create_rate), OPTION_INT, .min = 1, .max = 100},
-	{"prices", "GCP_PRICES", "", "file with prices instead of the one that comes with the driver",
-		AT(prices), OPTION_STRING},
+	{"prices", "GCP_PRICES", "",
+		"file with prices instead of the one that comes with the driver", AT(prices),
+		OPTION_STRING},
 	{"catalogue-folder", "GCP_CATALOGUE_FOLDER", CATALOGUE_FOLDER,
 		"where machine types are remembered for when Google cannot be asked; empty: nowhere",
 		AT(catalogue_folder), OPTION_STRING},
@@ -190,7 +191,7 @@ static int labels_check(const char *text, struct error *err)
 
 static int tags_check(const char *text, struct error *err)
 {
-	size_t ids = 0, count = 0;
+	size_t count = 0;
 	for (;;) {
 		cleanup(free_ptr) char *key = NULL, *value = NULL;
 		int more = pairs_next("TAGS", &text, &key, &value, err);
@@ -208,7 +209,6 @@ static int tags_check(const char *text, struct error *err)
 				"TAGS: \"%s=%s\": names and ids cannot be mixed: key=value or "
 				"tagKeys/1=tagValues/2",
 				key, value);
-		ids += key_id;
 		if (++count > 50)
 			return error_set(err, ERROR_INVALID, "TAGS: more than 50 tags");
 	}
@@ -245,15 +245,17 @@ static int zones_check(const struct gcp_options *o, struct error *err)
 static int types_check(const struct gcp_options *o, struct error *err)
 {
 	enum instance_tee tee = gcp_options_tee(o);
-	cleanup_list types = list_split(*o->machine_types ? o->machine_types : o->machine_type);
+	const char *variable = *o->machine_types ? "GCP_INSTANCE_TYPES" : "GCP_MACHINE_TYPE";
+	const char *text = *o->machine_types ? o->machine_types : o->machine_type;
+	cleanup_list types = list_split(text);
 	bool any = false;
 	if (!types)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (char **t = types; *t; t++) {
 		if (!name_is_plain(*t))
 			return error_set(err, ERROR_INVALID,
-				"GCP_INSTANCE_TYPES: \"%s\" is no machine type: they look like n2d-standard-2",
-				*t);
+				"%s: \"%s\" is no machine type: they look like n2d-standard-2",
+				variable, *t);
 		any |= tee == TEE_NONE || family_can(*t, tee);
 	}
 	if (!name_is_plain(o->machine_type))
@@ -265,15 +267,15 @@ static int types_check(const struct gcp_options *o, struct error *err)
 		return 0;
 	return error_set(err, ERROR_INVALID,
 		"%s: %s cannot be a confidential VM of type %s: use %s, or set DISABLECVM=true",
-		*o->machine_types ? "GCP_INSTANCE_TYPES" : "GCP_MACHINE_TYPE",
-		*o->machine_types ? o->machine_types : o->machine_type, o->confidential_type,
-		family_advice(tee));
+		variable, text, o->confidential_type, family_advice(tee));
 }
 
 int gcp_options_check(const struct gcp_options *o, struct error *err)
 {
-	cleanup(free_ptr) char *image = NULL;
+	cleanup(free_ptr) char *image = image_path("p", o->image, err);
 	cleanup_list tags = list_split(o->network_tags);
+	if (!image)
+		return error_prefix(err, "PODVM_IMAGE_NAME");
 	if (!o->disable_cvm && !*o->confidential_type)
 		return error_set(err, ERROR_INVALID,
 			"GCP_CONFIDENTIAL_TYPE is not set: TDX, SEV or SEV_SNP, or set DISABLECVM=true for ordinary VMs");
@@ -283,8 +285,6 @@ int gcp_options_check(const struct gcp_options *o, struct error *err)
 			o->project);
 	if (zones_check(o, err) < 0 || types_check(o, err) < 0)
 		return -1;
-	if (!(image = image_path("p", o->image, err)))
-		return error_prefix(err, "PODVM_IMAGE_NAME");
 	const struct {
 		const char *variable, *value;
 	} paths[] = {

@@ -108,7 +108,8 @@ static char *set_or_ours(struct place *place, const char *set, const char *varia
 	if (found)
 		log_info("gcp: %s is not set: %s, that of this instance", variable, found);
 	else if (err && (err->kind == ERROR_RETRY || err->kind == ERROR_GONE))
-		error_prefix(err, "%s is not set, and this machine does not tell its own", variable);
+		error_prefix(err, "%s is not set, and this machine does not tell its own",
+			variable);
 	return found;
 }
 

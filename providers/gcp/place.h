@@ -19,7 +19,7 @@ struct place;
 /* What is known. Kept by the place, never changed once it is there. */
 struct location {
 	const char *project;
-	char *const *zones; /* at least one */
+	char *const *zones;  /* at least one */
 	const char *network; /* a path; "": the subnetwork says it */
 };
 

@@ -80,7 +80,8 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	}
 	cleanup(free_ptr) char *type = default_type(o, gcp_options_tee(o));
 	if (type && strcmp(type, o->machine_type) != 0)
-		log_info("gcp: %s cannot be a confidential VM of type %s: pods that wish nothing get a %s",
+		log_info(
+			"gcp: %s cannot be a confidential VM of type %s: pods that wish nothing get a %s",
 			o->machine_type, o->confidential_type, type);
 	return take_ptr(p);
 }

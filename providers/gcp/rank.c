@@ -92,8 +92,9 @@ static void order_zones(struct choice *choice, char *const *zones)
 			r[end++] = moved;
 		}
 		for (size_t a = i + 1; a < end; a++) {
-			for (size_t b = a; b > i && zone_index(zones, r[b].offering->zone) <
-							    zone_index(zones, r[b - 1].offering->zone);
+			for (size_t b = a;
+				b > i && zone_index(zones, r[b].offering->zone) <
+						 zone_index(zones, r[b - 1].offering->zone);
 				b--) {
 				struct ranked_offering other = r[b];
 				r[b] = r[b - 1];
@@ -168,8 +169,7 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 		return 0;
 	}
 	/* Nothing but what was refused a short while ago is no mistake of the pod's. */
-	if (why.kind == ERROR_INVALID &&
-		strstr(error_message(&why), "refused a short while ago"))
+	if (why.kind == ERROR_INVALID && strstr(error_message(&why), "refused a short while ago"))
 		why.kind = ERROR_CAPACITY;
 	return error_move(err, &why);
 }
@@ -180,7 +180,9 @@ int driver_offerings(struct provider *p, struct offering **list, size_t *count,
 	struct location at;
 	if (place_find(p->place, &at, bound, err) < 0)
 		return -1;
-	const struct catalogue_wish wish = {
-		.project = at.project, .zones = at.zones, .spot = true, .on_demand = true};
+	const struct catalogue_wish wish = {.project = at.project,
+		.zones = at.zones,
+		.spot = true,
+		.on_demand = true};
 	return catalogue_offerings(p->catalogue, &wish, list, count, bound, err);
 }

@@ -51,14 +51,15 @@ static int delete_path(struct provider *p, const char *what, const char *project
 			.class = COMPUTE_CHANGE,
 			.method = "DELETE",
 			.path = buf_text(&url),
-			.once = true};
+			.faults = 1};
 		if (compute_call(p->compute, &call, &reply, NULL, bound, &why) == 0 &&
 			operation_read(reply, &op, &why) == 0) {
 			if (accepted)
 				*accepted = true;
 			if (op.err.kind != ERROR_NONE)
 				error_move(&why, &op.err);
-			else if (op.done || operation_wait(p->compute, project, &op, bound, &why) == 0)
+			else if (op.done ||
+				 operation_wait(p->compute, project, &op, bound, &why) == 0)
 				return 0;
 		}
 		if (why.kind == ERROR_GONE)
@@ -158,11 +159,12 @@ static int id_read(const char *id, const char *project, char zone[ZONE_SIZE], ch
 			!path_part(id, "zones", zone, ZONE_SIZE) || !name_is_plain(zone) ||
 			!strstr(id, "/instances/")))
 		return error_set(err, ERROR_INVALID,
-			"\"%.200s\" is no instance of project %s: projects/%s/zones/Z/instances/N", id,
-			project, project);
+			"\"%.200s\" is no instance of project %s: projects/%s/zones/Z/instances/N",
+			id, project, project);
 	if (!name_is_plain(path_last(id)))
 		return error_set(err, ERROR_INVALID,
-			"\"%.200s\" is no name of an instance: they have at most 63 of a-z, 0-9 and -", id);
+			"\"%.200s\" is no name of an instance: they have at most 63 of a-z, 0-9 and -",
+			id);
 	snprintf(name, NAME_SIZE, "%s", path_last(id));
 	return 0;
 }

@@ -72,9 +72,11 @@ static int search(struct tags *t, const char *what, const char *collection, cons
 	cleanup(buf_free) struct buf path = BUF_INIT;
 	buf_printf(&path, "v3/%s", collection);
 	query_add(&path, "parent", parent);
+	const struct compute_call call = {.what = what,
+		.class = COMPUTE_MANAGER,
+		.path = buf_text(&path)};
 	int result = path.failed ? error_set(err, ERROR_CAPACITY, "out of memory")
-				 : compute_pages(t->compute, what, COMPUTE_MANAGER,
-					   buf_text(&path), search_page, &s, bound, err);
+				 : compute_pages(t->compute, &call, search_page, &s, bound, err);
 	*name = s.name;
 	return result;
 }
@@ -100,8 +102,8 @@ static int resolve_one(struct tags *t, const char *project, const char *key, con
 		return error_prefix(err, "TAGS: %s", key);
 	if (!value_id)
 		return error_set(err, ERROR_INVALID,
-			"TAGS: tag key \"%s\" has no value \"%s\": make it (gcloud resource-manager tags values create)", key,
-			value);
+			"TAGS: tag key \"%s\" has no value \"%s\": make it (gcloud resource-manager tags values create)",
+			key, value);
 	return json_object_set_new(into, key_id, json_string(value_id)) < 0
 		       ? error_set(err, ERROR_CAPACITY, "out of memory")
 		       : 0;

@@ -90,7 +90,8 @@ int token_read(const char *what, const void *body, size_t len, struct secret *to
 	if (!o)
 		return -1;
 	if (!json_is_string(text))
-		return error_set(err, ERROR_DENIED, "%s: the answer holds no \"access_token\"", what);
+		return error_set(err, ERROR_DENIED, "%s: the answer holds no \"access_token\"",
+			what);
 	int64_t seconds = json_is_integer(lives) ? json_integer_value(lives)
 						 : (int64_t)json_real_value(lives);
 	if (json_is_real(lives) && json_real_value(lives) > (double)LIVES_MOST_S)
@@ -110,7 +111,8 @@ int impersonated_token_read(const void *body, size_t len, int64_t now, struct se
 	if (!o)
 		return -1;
 	if (!json_is_string(text))
-		return error_set(err, ERROR_DENIED, "%s: the answer holds no \"accessToken\"", what);
+		return error_set(err, ERROR_DENIED, "%s: the answer holds no \"accessToken\"",
+			what);
 	*lives_ns = 0;
 	if (time_read(json_string_value(json_object_get(o, "expireTime")), &ends) && ends > now)
 		*lives_ns = (uint64_t)(ends - now < LIVES_MOST_S ? ends - now : LIVES_MOST_S) *
@@ -153,7 +155,8 @@ int subject_token_read(const char *what, const void *text, size_t len, const cha
 		if (!o)
 			return -1;
 		if (!json_is_string(value))
-			return error_set(err, ERROR_INVALID, "%s: \"%.100s\" is missing", what, field);
+			return error_set(err, ERROR_INVALID, "%s: \"%.100s\" is missing", what,
+				field);
 		return keep_token(what, json_string_value(value), json_string_length(value), token,
 			err);
 	}
@@ -228,7 +231,8 @@ static int fetch_by_key(struct token_source *s, struct secret *token, uint64_t *
 			return error_move(err, &why);
 		int64_t offset = date - (int64_t)time(NULL);
 		atomic_store(&s->clock_offset_s, offset);
-		log_warn("gcp: this machine's clock differs from Google's by %lld s; tokens are asked for with theirs",
+		log_warn(
+			"gcp: this machine's clock differs from Google's by %lld s; tokens are asked for with theirs",
 			(long long)-offset);
 	}
 }
@@ -241,8 +245,8 @@ static int subject_token(struct token_source *s, struct secret *token, const str
 		cleanup(buf_wipe) struct buf text = BUF_INIT;
 		if (file_read(c->source_file, ANSWER_MAX, &text, err) < 0)
 			return error_prefix(err, "the token to exchange");
-		return subject_token_read(c->source_file, text.data, text.len, c->source_field, token,
-			err);
+		return subject_token_read(c->source_file, text.data, text.len, c->source_field,
+			token, err);
 	}
 	cleanup_response response = {0};
 	if (post(s, c->source_url, (const char *const *)c->source_headers, NULL, &response, bound,
@@ -265,8 +269,8 @@ static int impersonate(struct token_source *s, const struct secret *federated, s
 	buf_printf(&header, "Authorization: Bearer %s", secret_reveal(federated));
 	buf_printf(&body, "{\"scope\":[\"" TOKEN_SCOPE "\"],\"lifetime\":\"%llds\"}",
 		(long long)s->credentials->lifetime_s);
-	const char *const headers[] = {
-		buf_text(&header), "Content-Type: application/json; charset=utf-8", NULL};
+	const char *const headers[] = {buf_text(&header),
+		"Content-Type: application/json; charset=utf-8", NULL};
 	if (post(s, s->credentials->impersonation_url, headers, &body, &response, bound, err) < 0)
 		return error_prefix(err, "generateAccessToken");
 	if (response.status != 200)
@@ -342,7 +346,9 @@ int token_fetch(void *with, struct secret *token, uint64_t *lives_ns, const stru
 		[CREDENTIALS_USER] = fetch_by_user,
 	};
 	struct token_source *s = with;
-	struct attempt attempt = {.who = "gcp"};
+	/* metadata_get tries again itself. */
+	struct attempt attempt = {.who = "gcp",
+		.faults_max = s->credentials->kind == CREDENTIALS_METADATA ? 1 : 0};
 	for (;;) {
 		cleanup_error why = ERROR_INIT;
 		if (fetchers[s->credentials->kind](s, token, lives_ns, bound, &why) == 0)

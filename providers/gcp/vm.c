@@ -41,7 +41,7 @@ static char *number_at(const json_t *object, const char *key)
 	char *text = NULL;
 	if (json_is_integer(value))
 		return asprintf(&text, "%lld", (long long)json_integer_value(value)) < 0 ? NULL
-											  : text;
+											 : text;
 	return text_at(object, key);
 }
 
@@ -90,8 +90,9 @@ static void read_nics(const json_t *item, struct vm *vm)
 		vm->nics = i + 1;
 		vm->addresses[i] = text_at(nic, "networkIP");
 		if (i == 0)
-			vm->public_ip = text_at(
-				json_array_get(json_object_get(nic, "accessConfigs"), 0), "natIP");
+			vm->public_ip =
+				text_at(json_array_get(json_object_get(nic, "accessConfigs"), 0),
+					"natIP");
 	}
 }
 
@@ -104,7 +105,7 @@ static enum instance_tee read_tee(const json_t *item)
 	if (tee != TEE_DEFAULT)
 		return tee;
 	return json_is_true(json_object_get(config, "enableConfidentialCompute")) ? TEE_SEV
-										   : TEE_NONE;
+										  : TEE_NONE;
 }
 
 int vm_read(const json_t *item, struct vm *vm, struct error *err)

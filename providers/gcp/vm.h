@@ -15,8 +15,8 @@
 #define VM_NICS_MAX 8
 
 /* The fields of an instance that vm_read looks at, for the parameter `fields`. */
-#define VM_FIELDS                                                                    \
-	"name,id,zone,status,statusMessage,creationTimestamp,labels,description,"     \
+#define VM_FIELDS                                                                 \
+	"name,id,zone,status,statusMessage,creationTimestamp,labels,description," \
 	"networkInterfaces(networkIP,accessConfigs(natIP)),confidentialInstanceConfig"
 
 struct vm {
@@ -25,8 +25,8 @@ struct vm {
 	enum instance_tee tee;        /* TEE_NONE where it is not confidential */
 	char *addresses[VM_NICS_MAX]; /* private ones in the order of the NICs; NULL: none yet */
 	size_t nics;
-	char *public_ip;              /* of the first NIC */
-	char *token;                  /* label; NULL: not ours */
+	char *public_ip;                                      /* of the first NIC */
+	char *token;                                          /* label; NULL: not ours */
 	char *cluster, *node, *pod_namespace, *pod, *sandbox; /* NULL: not told */
 	int64_t created;
 };

@@ -41,8 +41,8 @@ static int connected_pair(int fds[2])
 	return fds[1] < 0 ? -1 : 0;
 }
 
-double raw_tls_mb_s(SSL_CTX *server, SSL_CTX *client, const char *server_name, double seconds,
-	struct error *err)
+double raw_tls_mb_s(SSL_CTX *server, struct tls_client *client, const char *server_name,
+	double seconds, struct error *err)
 {
 	int fds[2];
 	if (connected_pair(fds) < 0)

@@ -7,7 +7,7 @@
 #include "tls/tls.h"
 
 /* MB/s (10^6 bytes), one way, for about this long. < 0: failed. */
-double raw_tls_mb_s(SSL_CTX *server, SSL_CTX *client, const char *server_name, double seconds,
-	struct error *err);
+double raw_tls_mb_s(SSL_CTX *server, struct tls_client *client, const char *server_name,
+	double seconds, struct error *err);
 
 #endif

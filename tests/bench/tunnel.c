@@ -456,15 +456,14 @@ static double measure_raw_tls(void)
 					   .key_pem = &bench.server.key_pem,
 					   .client_ca_pem = bench.client.cert_pem},
 			&err);
-	SSL_CTX *client =
-		tls_client_context(&(struct tls_client_settings){.ca_pem =
-									 tls_ca_cert_pem(bench.ca),
-					   .cert_pem = bench.client.cert_pem,
-					   .key_pem = &bench.client.key_pem},
+	struct tls_client *client =
+		tls_client_new(&(struct tls_client_settings){.ca_pem = tls_ca_cert_pem(bench.ca),
+				       .cert_pem = bench.client.cert_pem,
+				       .key_pem = &bench.client.key_pem},
 			&err);
 	double result = server && client ? raw_tls_mb_s(server, client, NAME, 0.3, &err) : -1;
 	SSL_CTX_free(server);
-	SSL_CTX_free(client);
+	tls_client_free(client);
 	if (result < 0)
 		die("raw TLS", &err);
 	return result;

@@ -13,6 +13,7 @@ import base64
 import binascii
 import datetime
 import functools
+import json
 import re
 import urllib.parse
 from xml.sax import saxutils
@@ -97,6 +98,20 @@ def read(name: str, body: bytes):
     if reader.left:
         raise Refusal("UnknownParameter", f"The parameter {sorted(reader.left)[0]} is not recognized")
     return action, parameters
+
+
+def read_json(name: str, headers, body: bytes):
+    """(action, parameters) of a request to a service that speaks JSON; flat ones are all that is needed here."""
+    model = service(name)
+    if headers["Content-Type"] != f"application/x-amz-json-{model.metadata['jsonVersion']}":
+        raise Refusal("SerializationException", f"Content-Type {headers['Content-Type']}")
+    prefix, _, action = (headers["X-Amz-Target"] or "").partition(".")
+    if prefix != model.metadata["targetPrefix"] or action not in model.operation_names:
+        raise Refusal("UnknownOperationException", headers["X-Amz-Target"] or "")
+    shape, asked = operation(name, action).input_shape, json.loads(body)
+    if set(asked) - set(shape.members) or set(shape.required_members) - set(asked):
+        raise Refusal("ValidationException", f"parameters {sorted(asked)}")
+    return action, {key: scalar(shape.members[key], key, value) for key, value in asked.items()}
 
 
 class _Reader:
@@ -282,7 +297,7 @@ def check_signature(headers, body: bytes, keys: dict, region: str, name: str, no
     if (scope_region, scope_service) != (region, name):
         raise Refusal("SignatureDoesNotMatch", f"Credential should be scoped to {region}/{name}, not {scope_region}/{scope_service}")
     names = signed.split(";")
-    needed = {"content-type", "host", "x-amz-date"} | ({"x-amz-security-token"} if token else set())
+    needed = {"content-type", "host", "x-amz-date"} | {name.lower() for name in headers.keys() if name.lower().startswith("x-amz-")}
     if names != sorted(names) or not needed <= set(names):
         raise Refusal("SignatureDoesNotMatch", f"the signed headers are {signed}")
     request = botocore.awsrequest.AWSRequest(

@@ -575,7 +575,8 @@ class Gcp(Identity, Reads, Rules, server.Fake):
                 vm.looks = max(vm.looks, len(vm.steps))
                 return
             self.vms.pop((zone, name), None)
-            disk.users.clear()
+            for used in self.disks.values():
+                used.users = [user for user in used.users if used.zone != zone or user != name]
             if not doom.leaves_disk:
                 self.disks.pop((zone, disk_name), None)
 

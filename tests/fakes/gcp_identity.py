@@ -11,6 +11,7 @@ import functools
 import json
 import re
 import secrets
+import threading
 import time
 import urllib.parse
 
@@ -29,8 +30,17 @@ SKEW_TAKEN_S = 300
 
 
 @functools.cache
-def key() -> rsa.RSAPrivateKey:
+def _key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+_making = threading.Lock()
+
+
+def key() -> rsa.RSAPrivateKey:
+    """One for all fakes of this process, whoever comes first."""
+    with _making:
+        return _key()
 
 
 def pem() -> str:

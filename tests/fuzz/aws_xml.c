@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* aws_xml.c - answers of EC2: instances, types, images, errors. The first byte chooses. */
+/* aws_xml.c - answers of EC2: instances, types, images, interfaces, addresses, volumes, errors. The first byte chooses. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "providers/aws/catalogue.h"
 #include "providers/aws/failure.h"
+#include "providers/aws/image.h"
+#include "providers/aws/resource.h"
 #include "providers/aws/vm.h"
 
 static void fuzz_instances(xmlNode *root)
@@ -34,6 +36,19 @@ static void fuzz_catalogue(xmlNode *root)
 	}
 }
 
+static void fuzz_resources(xmlNode *root)
+{
+	static const char *const sets[] = {"networkInterfaceSet", "addressesSet", "volumeSet"};
+	for (size_t k = 0; k < array_size(sets); k++) {
+		for (xmlNode *i = xml_first_item(root, sets[k]); i; i = xml_next_item(i)) {
+			struct resource *one = resource_read(resource_kinds[k], i);
+			if (one && (!one->id || one->created < 0))
+				abort();
+			resource_free(one);
+		}
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -52,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (doc) {
 		fuzz_instances(xmlDocGetRootElement(doc));
 		fuzz_catalogue(xmlDocGetRootElement(doc));
+		fuzz_resources(xmlDocGetRootElement(doc));
 	}
 	return 0;
 }

@@ -6,14 +6,17 @@ before moto sees it.
 """
 
 import http.client
+import itertools
 import json
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
 import sys
-import threading
+import tempfile
+import time
 import urllib.parse
 
 from fakes import ec2, ec2_wire, server
@@ -35,7 +38,6 @@ class Driver:
     def __init__(self, cloud):
         self.cloud = cloud
         self.log = ""  # of the last call
-        self.running = None  # the process of a call that another thread may kill
 
     def environment(self, more=()) -> dict:
         keep = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PODVM_", "HOME"))}
@@ -67,14 +69,15 @@ class Driver:
     def tool(self, verb, environment=(), stdin="", **arguments):
         return self.finish(self.start(verb, environment, **arguments), stdin)
 
-    def killed_after(self, call: int, verb, environment=(), **arguments) -> bool:
-        """Runs a verb and kills its process once the cloud has carried out that many calls. False: it made fewer and ended."""
-        left = threading.Semaphore(call - 1)
+    def killed_after(self, call, verb, environment=(), **arguments) -> bool:
+        """Runs a verb and kills its process once the cloud has carried out that many calls, or one of that name. False: it
+        ended before."""
+        done = itertools.count(1)
         process = self.start(verb, environment, **arguments)
 
-        def hook(_):
-            if not left.acquire(blocking=False):
-                process.send_signal(signal.SIGKILL)
+        def hook(made):
+            if call in (made.operation, next(done)):
+                process.kill()
                 process.wait()
 
         self.cloud.after_call = hook
@@ -83,6 +86,28 @@ class Driver:
         finally:
             self.cloud.after_call = None
         return process.returncode == -signal.SIGKILL
+
+
+class Storm:
+    """A hundred creations at once, each waiting for its address, against EC2's limit of launches."""
+
+    SIZE = 100
+    RATE, BURST = 2, 5  # what EC2 gives an account
+
+    def __init__(self):
+        self.cloud = ec2.Ec2(limits={"RunInstances": (self.RATE, self.BURST)}, pending_looks=2)
+        self.cloud.latency = 0.05
+        self.driver = Driver(self.cloud)
+        token = secrets.token_hex(10) + "%d"
+        self.process = self.driver.start(f"parallel {self.SIZE} create", token=token, name="podvm-%d", wait=1, seconds=300)
+
+    def finish(self):
+        return self.driver.finish(self.process, timeout=300)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.cloud.close()
 
 
 class Front(server.Fake):
@@ -95,12 +120,14 @@ class Front(server.Fake):
     def operation(self, method, path, query, body) -> str:
         if (method, path) != ("POST", "/"):
             raise server.Reply(404)
+        if body.startswith(b"{"):
+            raise server.Reply(400, {"__type": "AccessDeniedException", "Message": "EC2 is all that there is here"})
         return ec2_wire.flat(body)["Action"]
 
     def handle(self, call):
         keys = {ec2.KEY: (ec2.SECRET, None, None)}
         try:
-            ec2_wire.check_signature(call.headers, call.body, keys, REGION, "ec2", ec2.time.time())
+            ec2_wire.check_signature(call.headers, call.body, keys, REGION, "ec2", time.time())
             ec2_wire.read("ec2", call.body)
         except ec2_wire.Refusal as no:
             return server.Reply(no.status, ec2_wire.write_error(no.code, no.message, "front"))
@@ -117,6 +144,7 @@ class Moto:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.folder = tempfile.TemporaryDirectory(prefix="aws-catalogue-")
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(self.port)],
             stdin=subprocess.DEVNULL,
@@ -150,6 +178,7 @@ class Moto:
             self.front.close()
         self.process.terminate()
         self.process.wait(20)
+        self.folder.cleanup()
 
     def forward(self, body: bytes) -> tuple:
         """Straight to moto, past the front: (status, answer)."""
@@ -174,7 +203,7 @@ class Moto:
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.front.url,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CATALOGUE_FOLDER": "/nonexistent/catalogue",
+            "AWS_CATALOGUE_FOLDER": self.folder.name,
             "AWS_SUBNET_ID": self.subnets[0],
             "AWS_SG_IDS": self.group,
             "PODVM_AMI_ID": self.image,

@@ -159,3 +159,13 @@ def list_fault_points() -> list:
     """The places where the adaptor can be told to kill itself; empty for builds without."""
     done = subprocess.run([paths.program("cloud-api-adaptor"), "faults"], capture_output=True, text=True)
     return done.stdout.split() if done.returncode == 0 else []
+
+
+@pytest.fixture(scope="session")
+def aws_storm():
+    """A hundred launches that run beside the other tests of AWS."""
+    import aws_rig
+
+    storm = aws_rig.Storm()
+    yield storm
+    storm.close()

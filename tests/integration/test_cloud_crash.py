@@ -18,6 +18,7 @@ from peerpod.shim import wait_until
 
 CALM = ["-cloud-config-verify", "-orphan-grace=0"]
 SWEEP = ["-cloud-config-verify", "-orphan-grace=100ms", "-orphan-interval=100ms"]
+UNREACHED = ["-proxy-timeout=100ms"]
 REQUESTS_MAX = 60
 WORLDS = 4  # side by side
 
@@ -57,9 +58,12 @@ class Killer:
 def calm(make_world, driver):
     """A world whose adaptor asks the cloud for nothing by itself."""
 
-    def make(prepare=lambda cloud: None, **how):
-        world = make_world(driver=driver, **how)
+    quick = CASES[driver].quick()
+
+    def make(prepare=lambda cloud: None, options=(), annotations=(), **how):
+        world = make_world(driver=driver, options=[*quick, *options], **how)
         prepare(world.cloud)
+        world.annotations = annotations
         world.base = list(world.stack.options)
         return start(world, CALM)
 
@@ -141,7 +145,7 @@ def for_every_request(make, attempt) -> None:
 
 def kill_start(world, n: int, ending) -> bool:
     """A start whose n-th request is the adaptor's last act; False: it has no n-th request."""
-    shim = world.shim()
+    shim = world.shim(annotations=world.annotations)
     shim.create_vm()
     with Killer(world, n) as killer:
         calls_fail(lambda: shim.start_vm(60))
@@ -163,7 +167,7 @@ def kill_start(world, n: int, ending) -> bool:
 
 
 def kill_stop(world, n: int, ending) -> bool:
-    shim = world.shim()
+    shim = world.shim(annotations=world.annotations)
     shim.create_vm()
     shim.start_vm(60)
     assert len(world.vms()) == 1
@@ -188,7 +192,7 @@ def lose_answer(world, n: int) -> None:
 
 
 def lose_in_start(world, n: int, reached: bool) -> bool:
-    shim = world.shim()
+    shim = world.shim(annotations=world.annotations)
     shim.create_vm()
     lose_answer(world, n)
     with Killer(world) as watcher:
@@ -202,7 +206,7 @@ def lose_in_start(world, n: int, reached: bool) -> bool:
 
 
 def lose_in_stop(world, n: int) -> bool:
-    shim = world.shim()
+    shim = world.shim(annotations=world.annotations)
     shim.create_vm()
     shim.start_vm(60)
     lose_answer(world, n)
@@ -240,26 +244,28 @@ def test_an_answer_lost_anywhere_in_a_stop_leaves_nothing(calm, driver):
 
 def take_detour(calm, driver, detour):
     how = CASES[driver].detours[detour]
-    return lambda: calm(how.prepare, environment=how.environment, options=[*how.options, "-proxy-timeout=100ms"])
+    options = [*how.options, *(() if how.reached else UNREACHED)]
+    return lambda: calm(how.prepare, environment=how.environment, options=options, annotations=how.annotations)
 
 
 @pytest.mark.parametrize("driver, detour", DETOURS)
-def test_killed_after_each_request_of_a_start_that_fails_nothing_is_left(calm, driver, detour):
-    """Each start undoes what it made, and may be killed there, too."""
+def test_killed_after_each_request_of_a_long_start_nothing_is_left(calm, driver, detour):
+    """More is made than an instance, or the start fails and undoes what it made: it may be killed there, too."""
     endings = (nobody_comes, the_journal_is_lost)
     for_every_request(take_detour(calm, driver, detour), lambda world, n: kill_start(world, n, endings[n % 2]))
 
 
 @pytest.mark.parametrize("driver, detour", DETOURS)
-def test_an_answer_lost_anywhere_in_a_start_that_fails_leaves_nothing(calm, driver, detour):
-    for_every_request(take_detour(calm, driver, detour), lambda world, n: lose_in_start(world, n, False))
+def test_an_answer_lost_anywhere_in_a_long_start_leaves_nothing(calm, driver, detour):
+    reached = CASES[driver].detours[detour].reached
+    for_every_request(take_detour(calm, driver, detour), lambda world, n: lose_in_start(world, n, reached))
 
 
 @pytest.mark.parametrize("driver", ["aws"])
 def test_an_instance_that_the_cloud_shows_late_is_found_by_the_search(calm, driver):
     """EC2 may not show to a describe call what it has just made: after the restart it seems that nothing was made."""
     world = calm(hidden_looks=3)
-    shim = world.shim()
+    shim = world.shim(annotations=world.annotations)
     shim.create_vm()
     launched = Killer(world, 0)
 

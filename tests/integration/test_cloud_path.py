@@ -91,7 +91,8 @@ def test_a_wish_that_cannot_be_had_is_refused_before_anything_is_made(make_world
 def check(driver, cloud, **changes):
     """cloud-api-adaptor <driver> -check: (status, output)."""
     environment = {**os.environ, **cloud.environment(), **changes}
-    command = [paths.program("cloud-api-adaptor"), driver, "-check", f"-provider-dir={paths.BUILD / 'providers'}"]
+    where = [f"-provider-dir={paths.BUILD / 'providers'}", "-catalogue-folder="]
+    command = [paths.program("cloud-api-adaptor"), driver, "-check", *where]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert "Sanitizer" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr

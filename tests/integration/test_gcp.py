@@ -381,7 +381,7 @@ def test_a_creation_that_ran_out_of_time_is_undone(rig):
 
 def test_an_insert_of_unknown_fate_says_so(rig):
     rig.cloud.script("instances.insert", Drop("before"), times=None)
-    error = failed(create, rig, seconds=6)
+    error = failed(create, rig, seconds=2)
     assert error.kind in ("retry", "timeout") and "whether an instance was made is not known; if so, it is podvm-web-01234567 in zone us-central1-a" in error.message
 
 
@@ -528,23 +528,23 @@ def test_many_creations_share_their_questions(rig):
 
 
 def assert_one_call_per_interval(calls, interval=0.3) -> None:
-    """By token and by name there is a batch each."""
+    """By token and by name there is a batch each. Calls are counted: a single one may arrive late."""
     for kind in ("labels.peerpod-token=", "name="):
         times = [call.time for call in calls if kind in call.one("filter")]
-        assert all(later - earlier > interval * 0.9 for earlier, later in zip(times, times[1:])), times
+        assert not times or len(times) <= (times[-1] - times[0]) / interval + 2, times
 
 
 def test_a_hundred_creations_at_once_within_a_limit_of_two_a_second():
-    """The limit's own time: (100 - burst) / 2 s. Nothing is refused, so no turn of the limit is lost."""
-    burst = 8
-    rig = gcp_rig.Rig(limits={"instances.insert": (2, 68)})
+    """The limit's own time is (100 - what it takes at once) / 2 s. Nothing is refused, so no turn of the limit is lost."""
+    at_once = 20
+    rig = gcp_rig.Rig(limits={"instances.insert": (2, at_once + 1)})
     rig.cloud.latency = 0.05
     try:
         made = rig.run("parallel 100 create", {"GCP_CREATE_RATE": "2"}, token=new_token()[:20] + "%d", name="podvm-%d", seconds=110)
         assert len({one["id"] for one in made}) == 100 and len(rig.cloud.live()) == 100
-        calls = rig.cloud.made("instances.insert")
-        assert len(calls) == 100 and all(call.status == 200 for call in calls)
-        assert calls[-1].time - calls[0].time <= (100 - burst) / 2 * 1.1
+        calls = inserts(rig)
+        assert [call.status for call in calls] == [200] * 100
+        assert calls[-1].time - calls[0].time <= (100 - at_once) / 2 * 1.1
         assert_one_call_per_interval(rig.cloud.made("instances.list"))
         assert_one_call_per_interval(rig.cloud.made("zoneOperations.list"))
     finally:
@@ -608,10 +608,10 @@ def test_no_room_anywhere_says_so(rig):
 
 @pytest.mark.parametrize("reply", [(403, "rateLimitExceeded"), (429, "rateLimitExceeded"), (403, "userRateLimitExceeded")])
 def test_throttled_calls_wait_as_told_and_succeed(rig, reply):
-    rig.cloud.script("instances.insert", refusal(*reply, headers={"Retry-After": "1"}), times=2)
+    rig.cloud.script("instances.insert", refusal(*reply, headers={"Retry-After": "1"}))
     create(rig)
-    first, second, third = inserts(rig)
-    assert third.time - second.time >= 1 and second.time - first.time >= 1 and len(set(request_ids(rig))) == 1
+    first, second = inserts(rig)
+    assert second.time - first.time >= 1 and len(set(request_ids(rig))) == 1
 
 
 @pytest.mark.parametrize("status, reason", [(500, "internalError"), (502, "backendError"), (503, "backendError"), (504, "deadline")])
@@ -785,6 +785,7 @@ def test_the_role_allows_what_is_called_and_nothing_else(rig):
     everything = {"TAGS": "env=prod", "USE_PUBLIC_IP": "true", "GCP_NETWORK_TAGS": "a", "GCP_SUBNETWORK": "podvm", "GCP_NETWORK": "custom"}
     rig.tool("check", everything)
     rig.cloud.fail_operation("instances.insert", "INTERNAL_ERROR", leaves_disk=True)
+    rig.cloud.make_vm("podvm-2")
     made = create(rig, everything, volumes="data-1", image="projects/demo-proj/global/images/family/podvm", type="n2d-standard-2")
     rig.cloud.steps = (("PROVISIONING", True), ("RUNNING", True))
     create(rig, {"GCP_MACHINE_TYPE": "n2d-custom-2-8192"}, name="podvm-2")

@@ -90,6 +90,7 @@ class Stack:
             "NODE_NAME": "",
             "NETNS_STATE_DIR": str(self.netns_state),
             "NETNS_BUNDLES": str(paths.BUILD / "bundles"),
+            f"{driver.upper()}_CATALOGUE_FOLDER": str(self.folder / "catalogue"),
             **dict(environment),
         }
         self.process: Optional[subprocess.Popen] = None

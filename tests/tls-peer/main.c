@@ -169,8 +169,8 @@ static int do_connect(const char *folder, const char *name, const char *port, ch
 		.key_pem = &m.key,
 		.pinned_cert_pem = buf_text(&m.pin),
 		.profile = &m.profile};
-	cleanup(free_context) SSL_CTX *context = tls_client_context(&settings, err);
-	cleanup(free_ssl) SSL *ssl = context ? tls_client_connection(context, name, err) : NULL;
+	cleanup(tls_client_free_ptr) struct tls_client *client = tls_client_new(&settings, err);
+	cleanup(free_ssl) SSL *ssl = client ? tls_client_connection(client, name, err) : NULL;
 	if (!ssl)
 		return -1;
 	cleanup(close_fd) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);

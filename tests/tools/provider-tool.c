@@ -63,9 +63,10 @@ static json_t *instance_json(const struct instance *i)
 	return o;
 }
 
+/* A line of its own, whatever the other workers print meanwhile. */
 static void print(json_t *value)
 {
-	flockfile(stdout); /* a line of one thread is not broken by another's */
+	flockfile(stdout);
 	json_dumpf(value, stdout, JSON_COMPACT | JSON_SORT_KEYS);
 	putchar_unlocked('\n');
 	fflush(stdout);
@@ -374,8 +375,6 @@ static const struct verb {
 	{"serve", "verbs from standard input, one a line", do_serve},
 };
 
-static pthread_mutex_t output = PTHREAD_MUTEX_INITIALIZER;
-
 static int verb_run(const struct provider_table *t, struct provider *p, int count, char **words)
 {
 	cleanup_error err = ERROR_INIT;
@@ -390,12 +389,9 @@ static int verb_run(const struct provider_table *t, struct provider *p, int coun
 		result = verb->run(t, p, &arguments, &err);
 	else
 		error_set(&err, ERROR_INVALID, "there is no verb \"%s\"", words[0]);
-	if (result == -1) {
-		pthread_mutex_lock(&output);
+	if (result == -1)
 		print(json_pack("{s:s, s:s}", "error", error_kind_name(err.kind), "message",
 			error_message(&err)));
-		pthread_mutex_unlock(&output);
-	}
 	return result ? 1 : 0;
 }
 

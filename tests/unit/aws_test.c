@@ -14,9 +14,14 @@
 #include "providers/aws/catalogue.h"
 #include "providers/aws/credentials.h"
 #include "providers/aws/endpoint.h"
+#include "providers/aws/candidates.h"
+#include "providers/aws/extras.h"
 #include "providers/aws/failure.h"
+#include "providers/aws/image.h"
 #include "providers/aws/launch.h"
 #include "providers/aws/query.h"
+#include "providers/aws/quota.h"
+#include "providers/aws/resource.h"
 #include "providers/aws/sign.h"
 #include "providers/aws/vm.h"
 
@@ -124,7 +129,11 @@ static struct aws_options options_of(void)
 		.container_relative = (char *)"",
 		.container_token_file = (char *)"",
 		.root_volume_type = (char *)"",
-		.kms_key = (char *)""};
+		.kms_key = (char *)"",
+		.spot = (char *)"false",
+		.instance_profile = (char *)"",
+		.prices = (char *)"",
+		.catalogue_folder = (char *)""};
 }
 
 static struct instance_request request_of(void)
@@ -148,7 +157,8 @@ static char *launch_text(const struct aws_options *o, const struct instance_requ
 		.request = r,
 		.network = {NULL, subnet_groups, "key"},
 		.image = o->image,
-		.image_facts = {"/dev/xvda", "uefi", "x86_64", "available", 40},
+		.image_facts = {"/dev/xvda", "uefi", "x86_64", "available", "", 40, false},
+		.extras = extras_wanted(o, r),
 		.offering = offering,
 		.snp = snp,
 		.client_token = r->token};
@@ -205,17 +215,23 @@ static void test_launch_variants(void **state)
 		"NetworkInterface.1.AssociatePublicIpAddress=true&NetworkInterface.1.DeleteOnTermination=true&");
 	assert_null(strstr(public_text, "AmdSevSnp"));
 	assert_null(strstr(public_text, "BlockDeviceMapping"));
-	o.use_public_ip = false;
-	o.spot = true;
 	r.second_nic = true;
-	cleanup(free_ptr) char *two = launch_text(&o, &r, &m6a, false);
+	cleanup(free_ptr) char *public_two = launch_text(&o, &r, &m6a, false);
+	assert_null(strstr(public_two, "AssociatePublicIpAddress"));
+	assert_contains(public_two, "Key=peerpod-extras&TagSpecification.1.Tag.8.Value=address&");
+	assert_null(strstr(public_two, "TagSpecification.2.Tag.8"));
+	o.use_public_ip = false;
+	struct offering spot = m6a;
+	spot.spot = true;
+	cleanup(free_ptr) char *two = launch_text(&o, &r, &spot, false);
 	assert_contains(two,
 		"&NetworkInterface.2.DeviceIndex=1&NetworkInterface.2.SubnetId=subnet-1&");
 	assert_contains(two, "&InstanceMarketOptions.MarketType=spot&");
 	assert_null(strstr(two, "AssociatePublicIpAddress"));
 	r.second_nic = false;
-	r.instance_type = "c6a.large";
-	cleanup(free_ptr) char *template = launch_text(&o, &r, NULL, true);
+	o.use_launch_template = true;
+	struct offering c6a = {.type = "c6a.large", .family = "c6a", .zone = ""};
+	cleanup(free_ptr) char *template = launch_text(&o, &r, &c6a, false);
 	assert_contains(template,
 		"&LaunchTemplate.LaunchTemplateName=kata&InstanceType=c6a.large&UserData=");
 	assert_null(strstr(template, "SubnetId"));
@@ -230,20 +246,45 @@ static void test_requests_that_cannot_be_made_are_refused(void **state)
 		"the user data has 16385 bytes, 1 more than the 16384 that EC2 takes: shorten the initdata, or deliver "
 		"registry credentials through the KBS instead of auth.json",
 		"EC2 has no Intel TDX: it has AMD SEV-SNP",
-		"a second network interface and USE_PUBLIC_IP exclude each other: EC2 gives no public address to an "
-		"instance that is launched with two",
+		"EC2 has no AMD SEV without SNP: ask for SEV-SNP",
 	};
+	static const enum instance_tee tees[] = {TEE_SNP, TEE_NONE, TEE_TDX, TEE_SEV};
 	for (size_t i = 0; i < array_size(texts); i++) {
 		cleanup_error err = ERROR_INIT;
-		struct aws_options o = options_of();
 		struct instance_request r = request_of();
 		assert_int_equal(launch_check(&r, &err), 0);
 		r.token = i == 0 ? "x&y" : r.token;
 		r.user_data_len = i == 1 ? 16385 : r.user_data_len;
-		r.tee = i == 2 ? TEE_TDX : TEE_DEFAULT;
-		o.use_public_ip = r.second_nic = i == 3;
+		r.tee = tees[i];
 		assert_int_equal(launch_check(&r, &err), -1);
 		assert_string_equal(error_message(&err), texts[i]);
+	}
+}
+
+static void test_markets_follow_the_pod_then_the_option(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *option;
+		size_t count;
+		enum instance_market pod;
+		bool first;
+	} cases[] = {
+		{"false", 1, MARKET_DEFAULT, false},
+		{"true", 1, MARKET_DEFAULT, true},
+		{"prefer", 2, MARKET_DEFAULT, true},
+		{"prefer", 1, MARKET_SPOT, true},
+		{"true", 1, MARKET_ON_DEMAND, false},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct aws_options o = options_of();
+		struct instance_request r = request_of();
+		o.spot = (char *)cases[i].option;
+		r.market = cases[i].pod;
+		struct markets markets = markets_of(&o, &r);
+		assert_int_equal(markets.count, cases[i].count);
+		assert_int_equal(markets.spot[0], cases[i].first);
+		assert_false(markets.spot[1]);
 	}
 }
 
@@ -309,16 +350,22 @@ static void test_types_and_images_are_read(void **state)
 	static const char text[] =
 		"<r><t><item><instanceType>g4dn.12xlarge</instanceType><vCpuInfo><defaultVCpus>48</defaultVCpus></vCpuInfo>"
 		"<memoryInfo><sizeInMiB>196608</sizeInMiB></memoryInfo><gpuInfo><gpus><item><count>3</count></item><item>"
-		"<count>1</count></item></gpus></gpuInfo><processorInfo><supportedFeatures><item>x</item>"
+		"<count>1</count></item></gpus></gpuInfo><supportedUsageClasses><item>on-demand</item></supportedUsageClasses><processorInfo>"
+		"<supportedArchitectures><item>x86_64</item></supportedArchitectures><supportedFeatures><item>x</item>"
 		"<item>amd-sev-snp</item></supportedFeatures></processorInfo><networkInfo><maximumNetworkInterfaces>8"
 		"</maximumNetworkInterfaces></networkInfo><ebsInfo><maximumEbsAttachments>27</maximumEbsAttachments></ebsInfo>"
 		"</item></t><i><item><imageId>ami-1</imageId><rootDeviceName>/dev/xvda</rootDeviceName>"
 		"<blockDeviceMapping><item><deviceName>/dev/sdb</deviceName></item><item><deviceName>/dev/xvda</deviceName>"
-		"<ebs><volumeSize>12</volumeSize></ebs></item></blockDeviceMapping></item></i></r>";
+		"<ebs><volumeSize>12</volumeSize><deleteOnTermination>false</deleteOnTermination></ebs></item><item>"
+		"<deviceName>/dev/sdc</deviceName><ebs><deleteOnTermination>false</deleteOnTermination></ebs></item>"
+		"</blockDeviceMapping></item></i></r>";
 	cleanup_xml *doc = xml_parse("x", text, sizeof(text) - 1, NULL);
 	xmlNode *root = xmlDocGetRootElement(doc);
 	struct type_entry type;
 	assert_true(type_read(xml_first_item(root, "t"), &type));
+	assert_int_equal(type.architectures, TYPE_X86);
+	assert_int_equal(type.boots, TYPE_BIOS | TYPE_UEFI);
+	assert_false(type.spot);
 	const struct offering *o = &type.offering;
 	assert_string_equal(o->type, "g4dn.12xlarge");
 	assert_string_equal(o->family, "g4dn");
@@ -333,7 +380,102 @@ static void test_types_and_images_are_read(void **state)
 	assert_true(image_read(xml_first_item(root, "i"), &image));
 	assert_string_equal(image.root_device, "/dev/xvda");
 	assert_int_equal(image.root_gib, 12);
+	assert_true(image.keeps_root);
+	assert_string_equal(image.kept_devices, "/dev/sdc");
 	image_entry_clear(&image);
+}
+
+static void test_resources_are_read_and_known_by_their_ids(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *id, *item, *user;
+		const struct resource_kind *kind;
+	} cases[] = {
+		{"eni-0123456789abcdef0",
+			"<networkInterfaceId>eni-0123456789abcdef0</networkInterfaceId><attachment>"
+			"<instanceId>i-1</instanceId></attachment>",
+			"i-1", &resource_nic},
+		{"eipalloc-0123456789abcdef0",
+			"<allocationId>eipalloc-0123456789abcdef0</allocationId><associationId>a</associationId>"
+			"<networkInterfaceId>eni-1</networkInterfaceId>",
+			"eni-1", &resource_address},
+		{"vol-01234567", "<volumeId>vol-01234567</volumeId><attachmentSet/>", NULL,
+			&resource_volume},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		char text[512];
+		snprintf(text, sizeof(text),
+			"<item>%s<tagSet><item><key>peerpod-token</key><value>00ff</value></item></tagSet></item>",
+			cases[i].item);
+		assert_ptr_equal(resource_kind_of(cases[i].id), cases[i].kind);
+		cleanup_xml *doc = xml_parse("x", text, strlen(text), NULL);
+		cleanup(resource_free_ptr) struct resource *r =
+			resource_read(cases[i].kind, xmlDocGetRootElement(doc));
+		assert_string_equal(r->id, cases[i].id);
+		assert_string_equal(r->tags.token, "00ff");
+		if (cases[i].user)
+			assert_string_equal(r->user, cases[i].user);
+		else
+			assert_null(r->user);
+	}
+	static const char *const wrong[] = {"", "vol-", "vol-0123456", "vol-0123456789abcdef01",
+		"vol-0123456g", "i-0123456789abcdef0", "xvol-01234567"};
+	for (size_t i = 0; i < array_size(wrong); i++)
+		assert_null(resource_kind_of(wrong[i]));
+}
+
+static void test_quotas_are_known_by_family_and_read(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *type, *on_demand, *spot;
+	} cases[] = {
+		{"m6a.large", "L-1216C47A", "L-34B43A08"},
+		{"c6a.large", "L-1216C47A", "L-34B43A08"},
+		{"t3.micro", "L-1216C47A", "L-34B43A08"},
+		{"inf2.xlarge", NULL, NULL},
+		{"g4dn.xlarge", "L-DB2E81BA", "L-3819A6DF"},
+		{"vt1.3xlarge", "L-DB2E81BA", "L-3819A6DF"},
+		{"p4d.24xlarge", "L-417A185B", "L-7212CCBC"},
+		{"u-6tb1.metal", NULL, NULL},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		for (int spot = 0; spot < 2; spot++) {
+			const char *code = quota_code(cases[i].type, spot),
+				   *expected = spot ? cases[i].spot : cases[i].on_demand;
+			assert_int_equal(!code, !expected);
+			if (code)
+				assert_string_equal(code, expected);
+		}
+	}
+	static const char *const texts[] = {"{\"Quota\":{\"QuotaName\":\"n\",\"Value\":32.0}}",
+		"{}", "{\"Quota\":{\"QuotaName\":\"n\",\"Value\":-1}}",
+		"{\"Quota\":{\"Value\":\"32\"}}", "{\"Quota\":{\"Value\":1}}"};
+	for (size_t i = 0; i < array_size(texts); i++) {
+		cleanup_json *answer =
+			json_parse("x", texts[i], strlen(texts[i]), 4096, false, NULL);
+		cleanup(free_ptr) char *name = NULL;
+		double value = -1;
+		assert_int_equal(quota_read(answer, &value, &name, NULL), i ? -1 : 0);
+		if (!i)
+			assert_true(value > 31 && value < 33);
+	}
+}
+
+static void test_metadata_texts_are_read(void **state)
+{
+	(void)state;
+	char **words = imds_words("sg-1\nsg-2 sg-3\n");
+	assert_int_equal(list_count(words), 3);
+	assert_string_equal(words[2], "sg-3");
+	list_free(words);
+	static const char *const keys[][2] = {{"0=operator\n1=x\n", "operator"}, {"0=a=b", "a=b"},
+		{"nothing\n1=x", ""}, {"", ""}};
+	for (size_t i = 0; i < array_size(keys); i++) {
+		cleanup(free_ptr) char *name = imds_key_pair(keys[i][0]);
+		assert_string_equal(name, keys[i][1]);
+	}
 }
 
 /* ---- errors -------------------------------------------------------------------------------------- */
@@ -558,6 +700,8 @@ static void test_wrong_options_are_named(void **state)
 		{AT(tags), "aws:x=b", "TAGS: \"aws:x\": keys that start with aws: are Amazon's"},
 		{AT(tags), "Name=b",
 			"TAGS: \"Name\" is set by the driver itself: choose another key"},
+		{AT(role_session), "a b",
+			"AWS_ROLE_SESSION_NAME: \"a b\" must have 2 to 64 letters, digits and _+=,.@-"},
 		{AT(container_relative), "x",
 			"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: \"x\" must start with /"},
 	};
@@ -580,6 +724,10 @@ int main(void)
 		cmocka_unit_test(test_launch_says_all_there_is_to_say),
 		cmocka_unit_test(test_launch_variants),
 		cmocka_unit_test(test_requests_that_cannot_be_made_are_refused),
+		cmocka_unit_test(test_markets_follow_the_pod_then_the_option),
+		cmocka_unit_test(test_resources_are_read_and_known_by_their_ids),
+		cmocka_unit_test(test_metadata_texts_are_read),
+		cmocka_unit_test(test_quotas_are_known_by_family_and_read),
 		cmocka_unit_test(test_instances_are_read),
 		cmocka_unit_test(test_answers_that_are_no_xml_are_refused),
 		cmocka_unit_test(test_types_and_images_are_read),

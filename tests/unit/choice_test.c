@@ -39,10 +39,10 @@ static void test_upstream_example_gives_c5_2xlarge(void **state)
 	cleanup(buf_free) struct buf text = BUF_INIT;
 	choice_explain(&choice, 1, &text);
 	assert_string_equal(buf_text(&text),
-		"  1. c5.2xlarge             a            on-demand    8 vCPU    16384 MiB  0 GPU  0.340000/h\n"
-		"  2. t3.large               a            on-demand    2 vCPU     8192 MiB  0 GPU  0.083200/h"
-		"  left out: 2 vCPU, 8 needed\n"
-		"     and 3 more left out\n");
+		"   1.  c5.2xlarge  a  on-demand  8 vCPU  16 GiB  0.3400/h\n"
+		"left out, the nearest first:\n"
+		"    -  m5.xlarge   a  on-demand  4 vCPU  16 GiB  0.1920/h  4 vCPU, 8 needed\n"
+		"    and 3 more\n");
 	choice_free(&choice);
 }
 
@@ -95,6 +95,132 @@ static void test_each_rule_gives_its_reason(void **state)
 	assert_string_equal(error_message(&err),
 		"neither a type nor both vCPUs and memory are asked for, and there is no default type");
 	choice_free(&choice);
+}
+
+static void test_all_that_is_against_a_type_is_said(void **state)
+{
+	(void)state;
+	static const struct offering one[] = {{"g", "g", "z1", true, 2, 8192, 1, 0, 0, 0, 0}};
+	static const char *const other[] = {"h", NULL};
+	struct choice_request request = {.vcpus = 4,
+		.memory_mib = 16384,
+		.tees = CHOICE_TEE_TDX,
+		.allowed = other};
+	struct choice choice;
+	assert_int_equal(choice_rank(one, 1, &request, NULL, &choice, NULL), -1);
+	assert_string_equal(choice.ranked[0].reason,
+		"not in the list of allowed types; spot is not wanted; 2 vCPU, 4 needed; "
+		"8192 MiB, 16384 needed; has GPUs, none needed; "
+		"cannot make a confidential VM of the kind asked for");
+	assert_int_equal(choice.ranked[0].broken, 4);
+	assert_int_equal(choice.ranked[0].shortfall, 1000);
+	choice_free(&choice);
+}
+
+static void test_the_nearest_misses_come_first(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{"tiny", "f", "", false, 1, 1024, 0, 0, 0, 0, 1},
+		{"half", "f", "", false, 4, 16384, 0, 0, 0, 0, 900},
+		{"nearly", "f", "", false, 7, 16384, 0, 0, 0, 0, 950},
+		{"spot-too", "f", "", true, 8, 16384, 0, 0, 0, 0,
+			300}, /* one rule, nothing missing */
+		{"half-spot", "f", "", true, 4, 16384, 0, 0, 0, 0, 200}, /* two rules */
+		{"unpriced", "f", "", true, 8, 16384, 0, 0, 0, 0, 0},
+	};
+	static const char *const order[] = {"spot-too", "unpriced", "nearly", "half", "tiny",
+		"half-spot"};
+	struct choice_request request = {.vcpus = 8, .memory_mib = 16384, .any_type = true};
+	struct choice choice;
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(choice_rank(list, array_size(list), &request, NULL, &choice, &err), -1);
+	for (size_t i = 0; i < array_size(order); i++)
+		assert_string_equal(choice.ranked[i].offering->type, order[i]);
+	assert_string_equal(error_message(&err),
+		"no instance type fits:\n"
+		"left out, the nearest first:\n"
+		"    -  spot-too  spot       8 vCPU  16 GiB       0.0003/h  spot is not wanted\n"
+		"    -  unpriced  spot       8 vCPU  16 GiB  price unknown  spot is not wanted\n"
+		"    -  nearly    on-demand  7 vCPU  16 GiB      0.00095/h  7 vCPU, 8 needed\n"
+		"    and 3 more\n");
+	choice_free(&choice);
+}
+
+static void test_choose_takes_any_type_and_partial_wishes(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{"a", "f", "", false, 2, 4096, 0, 0, 0, 0, 0}, /* no price: after what has one */
+		{"b", "f", "", false, 2, 4096, 0, 0, 0, 0, 9},
+		{"c", "f", "", false, 4, 4096, 0, CHOICE_TEE_SNP, 0, 0, 7},
+	};
+	struct choice_request request = {.vcpus = 1, .any_type = true};
+	struct choice choice;
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(choice_rank(list, 3, &request, NULL, &choice, NULL), 0);
+	assert_int_equal(choice.fits, 3);
+	assert_string_equal(choice.ranked[0].offering->type, "c");
+	assert_string_equal(choice.ranked[2].offering->type, "a");
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	choice_explain(&choice, 0, &text);
+	assert_string_equal(buf_text(&text),
+		"   1.  c  on-demand  4 vCPU  4 GiB  snp     0.000007/h\n"
+		"   2.  b  on-demand  2 vCPU  4 GiB          0.000009/h\n"
+		"   3.  a  on-demand  2 vCPU  4 GiB       price unknown\n");
+	choice_free(&choice);
+	assert_int_equal(choice_rank(NULL, 0, &request, NULL, &choice, &err), -1);
+	assert_string_equal(error_message(&err), "no instance type fits: the catalogue is empty");
+	choice_free(&choice);
+}
+
+static void test_what_differs_in_its_zone_alone_shares_a_line(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{"a", "f", "z2", false, 2, 4096, 0, 0, 0, 0, 5},
+		{"a", "f", "z1", true, 2, 4096, 0, 0, 0, 0, 3},
+		{"a", "f", "z1", false, 2, 4096, 0, 0, 0, 0, 5},
+		{"a", "f", "z3", false, 2, 4096, 0, 0, 0, 0, 4},
+		{"b", "f", "z1", false, 1, 1024, 0, 0, 0, 0, 1},
+		{"b", "f", "z2", false, 1, 1024, 0, 0, 0, 0, 1},
+		{"c", "f", "z1", false, 1, 512, 0, 0, 0, 0, 1},
+	};
+	struct choice_request request = {.vcpus = 2, .any_type = true};
+	struct choice choice;
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	assert_int_equal(choice_rank(list, array_size(list), &request, NULL, &choice, NULL), 0);
+	choice_explain(&choice, 1, &text);
+	assert_string_equal(buf_text(&text),
+		"   1.  a  z3      on-demand  2 vCPU  4 GiB  0.000004/h\n"
+		"   2.  a  z1, z2  on-demand  2 vCPU  4 GiB  0.000005/h\n"
+		"left out, the nearest first:\n"
+		"    -  a  z1      spot       2 vCPU  4 GiB  0.000003/h  spot is not wanted\n"
+		"    and 2 more\n");
+	assert_int_equal(choice_share(&choice, 0), 1);
+	assert_int_equal(choice_share(&choice, 1), 2);
+	choice_free(&choice);
+}
+
+static void test_sizes_and_prices_are_short_and_exact(void **state)
+{
+	(void)state;
+	static const struct {
+		int64_t micros, mib;
+		const char *price, *memory;
+	} cases[] = {
+		{86400, 512, "0.0864", "512 MiB"},
+		{1812870, 1024, "1.81287", "1 GiB"},
+		{1, 1536, "0.000001", "1.5 GiB"},
+		{55040000, 18432, "55.0400", "18 GiB"},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup(buf_free) struct buf price = BUF_INIT, memory = BUF_INIT;
+		choice_price(cases[i].micros, &price);
+		choice_memory_size(cases[i].mib, &memory);
+		assert_string_equal(buf_text(&price), cases[i].price);
+		assert_string_equal(buf_text(&memory), cases[i].memory);
+	}
 }
 
 static void test_refusals_are_remembered_by_offering_and_by_family(void **state)
@@ -188,6 +314,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_upstream_example_gives_c5_2xlarge),
 		cmocka_unit_test(test_each_rule_gives_its_reason),
+		cmocka_unit_test(test_all_that_is_against_a_type_is_said),
+		cmocka_unit_test(test_the_nearest_misses_come_first),
+		cmocka_unit_test(test_choose_takes_any_type_and_partial_wishes),
+		cmocka_unit_test(test_what_differs_in_its_zone_alone_shares_a_line),
+		cmocka_unit_test(test_sizes_and_prices_are_short_and_exact),
 		cmocka_unit_test(test_refusals_are_remembered_by_offering_and_by_family),
 		cmocka_unit_test(test_10000_requests_agree_with_the_oracle),
 	};

@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "adaptor/journal.h"
+#include "adaptor/journal_look.h"
+#include "adaptor/orphan_rule.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -217,6 +219,76 @@ static bool exists(const struct journal *journal, const char *name)
 	return access(path, F_OK) == 0;
 }
 
+/* A look beside the owner: it sees the same, and leaves the bad and the half-written where they are. */
+static void look_and_change_nothing(const struct journal *journal)
+{
+	cleanup(journal_look_free) struct journal_look look = {0};
+	assert_int_equal(journal_look(folder, &look, NULL), 0);
+	assert_int_equal(look.count, 1);
+	assert_non_null(journal_look_find(&look, "good"));
+	assert_null(journal_look_find(&look, "cut"));
+	assert_int_equal(look.damaged_count, 3);
+	assert_non_null(journal_look_damage(&look, "cut"));
+	assert_false(journal_look_damage(&look, "cut")->moved);
+	assert_null(journal_look_damage(&look, "good"));
+	assert_non_null(strstr(journal_look_damage(&look, "misnamed")->why,
+		"it is the record of another sandbox, \"s1\""));
+	assert_true(exists(journal, "cut.json"));
+	assert_true(exists(journal, "good.json.Ab12Cd"));
+	write_text(journal, "aside.json.damaged", "");
+	journal_look_free(&look);
+	assert_int_equal(journal_look(folder, &look, NULL), 0);
+	assert_true(journal_look_damage(&look, "aside")->moved);
+	assert_int_equal(journal_remove_damaged(journal, "aside", NULL), 0);
+}
+
+static void test_looking_needs_a_journal(void **state)
+{
+	(void)state;
+	struct journal_look look;
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(journal_look("/nonexistent", &look, &err), -1);
+	assert_int_equal(err.kind, ERROR_GONE);
+	assert_string_equal(error_message(&err),
+		"journal /nonexistent/sandboxes: No such file or directory");
+}
+
+static void test_only_ours_and_old_enough_may_be_an_orphan(void **state)
+{
+	(void)state;
+	const uint64_t grace = 900 * NS_PER_S;
+	static const struct {
+		const char *id, *cluster, *node;
+		int64_t created; /* the present is 10000 */
+		uint64_t known_for_ns;
+		bool ours, old;
+	} cases[] = {
+		{"i", "c", "n", 9000, 0, true, true},
+		{"i", "c", "n", 9100, 0, true, false}, /* exactly the grace period */
+		{"i", "c", "n", 9099, 0, true, true},
+		{"i", "c", "n", 0, 0, true, false}, /* its age is not known */
+		{"i", "c", "n", 0, 900 * NS_PER_S, true, true},
+		{"i", "c", "n", 20000, 0, true, false}, /* a clock that is ahead */
+		{"i", "c", "n2", 1, 0, false, true},
+		{"i", "c2", "n", 1, 0, false, true},
+		{"i", NULL, "n", 1, 0, false, true},
+		{"i", "c", NULL, 1, 0, false, true},
+		{"", "c", "n", 1, 0, false, true},
+		{NULL, "c", "n", 1, 0, false, true},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		const struct instance one = {.id = (char *)cases[i].id,
+			.cluster = (char *)cases[i].cluster,
+			.node = (char *)cases[i].node,
+			.created = cases[i].created};
+		assert_int_equal(orphan_is_ours(&one, "c", "n"), cases[i].ours);
+		assert_false(orphan_is_ours(&one, "", "n"));
+		assert_false(orphan_is_ours(&one, "c", ""));
+		assert_int_equal(orphan_is_old(&one, 10000, cases[i].known_for_ns, grace),
+			cases[i].old);
+	}
+}
+
 static void test_the_journal_keeps_good_records_and_puts_bad_ones_aside(void **state)
 {
 	(void)state;
@@ -244,6 +316,7 @@ static void test_the_journal_keeps_good_records_and_puts_bad_ones_aside(void **s
 		"half a record"); /* of a write that was cut short */
 	write_text(&journal, "notes.txt", "not ours");
 	log_init("test", LOG_ERROR + 1, LOG_TEXT);
+	look_and_change_nothing(&journal);
 	assert_int_equal(journal_read_all(&journal, &records, &count, &err), 0);
 	assert_int_equal(count, 1);
 	assert_string_equal(records[0].sandbox, "good");
@@ -304,6 +377,8 @@ int main(void)
 		cmocka_unit_test(test_what_is_wrong_in_a_record_is_named),
 		cmocka_unit_test(test_members_of_a_later_version_are_passed_over),
 		cmocka_unit_test(test_the_journal_keeps_good_records_and_puts_bad_ones_aside),
+		cmocka_unit_test(test_looking_needs_a_journal),
+		cmocka_unit_test(test_only_ours_and_old_enough_may_be_an_orphan),
 		cmocka_unit_test(test_every_step_has_two_fault_points_of_its_own),
 	};
 	return cmocka_run_group_tests_name("journal", tests, make_folder, remove_folder);

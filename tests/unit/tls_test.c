@@ -376,13 +376,17 @@ static int step(SSL *ssl, bool *shaken, struct error *err)
 	return tls_failure(ssl, result, saved_errno, "reach the pod VM", err);
 }
 
+/* The highest version that the client of shake() speaks; 0: all. */
+static int client_version_max;
+
 /* Handshake and one byte each way. The texts of both sides' failures, "" where there was none. */
-static void shake(SSL_CTX *client_context, SSL_CTX *server_context, const char *name,
+static void shake(struct tls_client *client_settings, SSL_CTX *server_context, const char *name,
 	struct error *client_error, struct error *server_error)
 {
 	int pair[2];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-	SSL *client = tls_client_connection(client_context, name, NULL);
+	SSL *client = tls_client_connection(client_settings, name, NULL);
+	SSL_set_max_proto_version(client, client_version_max);
 	SSL *server = SSL_new(server_context);
 	SSL_set_fd(client, pair[0]);
 	SSL_set_fd(server, pair[1]);
@@ -539,7 +543,7 @@ static void test_handshakes(void **state)
 			.profile = &sp,
 			.client_ca_pem =
 				cases[i].client_ca ? cases[i].client_ca : w.client.cert_pem};
-		cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, &err);
+		cleanup(tls_client_free_ptr) struct tls_client *cc = tls_client_new(&cs, &err);
 		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, &err);
 		assert_string_equal(error_message(&err), "no error");
 		shake(cc, sc, cases[i].name ? cases[i].name : "podvm-web-1", &client_error,
@@ -578,11 +582,11 @@ static void test_no_common_version_or_suite_is_said_on_both_sides(void **state)
 		.key_pem = &w.server.key_pem,
 		.client_ca_pem = w.client.cert_pem,
 		.profile = &p13};
+	client_version_max = TLS1_2_VERSION;
 	{
 		cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
-		cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, NULL);
+		cleanup(tls_client_free_ptr) struct tls_client *cc = tls_client_new(&cs, NULL);
 		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
-		SSL_CTX_set_max_proto_version(cc, TLS1_2_VERSION);
 		shake(cc, sc, "podvm-web-1", &client_error, &server_error);
 		assert_string_equal(error_message(&client_error),
 			"reach the pod VM: the peer speaks no TLS version that we accept (alert: protocol "
@@ -596,9 +600,8 @@ static void test_no_common_version_or_suite_is_said_on_both_sides(void **state)
 	{
 		cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
 		ss.profile = &rsa;
-		cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, NULL);
+		cleanup(tls_client_free_ptr) struct tls_client *cc = tls_client_new(&cs, NULL);
 		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
-		SSL_CTX_set_max_proto_version(cc, TLS1_2_VERSION);
 		shake(cc, sc, "podvm-web-1", &client_error, &server_error);
 		assert_string_equal(error_message(&client_error),
 			"reach the pod VM: the peer found no common version, cipher suite or kind of key "
@@ -608,6 +611,73 @@ static void test_no_common_version_or_suite_is_said_on_both_sides(void **state)
 			"reach the pod VM: no cipher suite in common with the peer; compare "
 			"tls-cipher-suites of both ends");
 	}
+	client_version_max = 0;
+	world_free(&w);
+}
+
+/* Clients of one CA share a context, and nothing of what is theirs. */
+static void test_clients_of_one_ca_keep_apart(void **state)
+{
+	(void)state;
+	struct world w;
+	world_make(&w);
+	struct tls_identity server_2 = {0}, client_2 = {0};
+	assert_int_equal(tls_issue_server(w.ca, "podvm-web-2", &server_2, NULL), 0);
+	assert_int_equal(tls_issue_client(&client_2, NULL), 0);
+	const struct tls_client_settings settings[] = {
+		{.cert_pem = w.client.cert_pem, .pinned_cert_pem = w.server.cert_pem},
+		{.cert_pem = client_2.cert_pem, .pinned_cert_pem = server_2.cert_pem},
+		{.cert_pem = client_2.cert_pem, .pinned_cert_pem = w.server.cert_pem},
+	};
+	struct tls_client *clients[array_size(settings)];
+	for (size_t i = 0; i < array_size(settings); i++) {
+		struct tls_client_settings with_ca = settings[i];
+		with_ca.ca_pem = tls_ca_cert_pem(w.ca);
+		with_ca.key_pem = i ? &client_2.key_pem : &w.client.key_pem;
+		clients[i] = tls_client_new(&with_ca, NULL);
+		assert_non_null(clients[i]);
+	}
+	static const struct {
+		size_t client;
+		bool second_server;
+		const char *client_says, *server_says;
+	} cases[] = {
+		{0, false, "", ""},
+		{1, true, "", ""},
+		{0, true,
+			"reach the pod VM: the pod VM shows another certificate than the one issued for it; "
+			"another machine answers at this address",
+			NULL},
+		/* The right server, and the certificate of another VM's client. */
+		{2, false, NULL,
+			"reach the pod VM: the certificate of the client is foreign: not signed by the CA "
+			"that this end trusts (its issuer is O=cloud-api-adaptor)"},
+		{0, false, "", ""},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		bool second = cases[i].second_server;
+		const struct tls_identity *server = second ? &server_2 : &w.server;
+		struct tls_server_settings ss = {.cert_pem = server->cert_pem,
+			.key_pem = &server->key_pem,
+			.client_ca_pem = second ? client_2.cert_pem : w.client.cert_pem};
+		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
+		cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
+		shake(clients[cases[i].client], sc, second ? "podvm-web-2" : "podvm-web-1",
+			&client_error, &server_error);
+		const char *said = client_error.kind ? error_message(&client_error) : "";
+		if (cases[i].client_says)
+			assert_string_equal(said, cases[i].client_says);
+		said = server_error.kind ? error_message(&server_error) : "";
+		if (cases[i].server_says)
+			assert_string_equal(said, cases[i].server_says);
+		/* The others go on without it. */
+		if (cases[i].client == 2)
+			tls_client_free(take_ptr(clients[2]));
+	}
+	tls_client_free(clients[0]);
+	tls_client_free(clients[1]);
+	tls_identity_free(&server_2);
+	tls_identity_free(&client_2);
 	world_free(&w);
 }
 
@@ -620,7 +690,7 @@ static void test_a_client_without_certificate_is_not_let_in(void **state)
 	struct tls_server_settings ss = {.cert_pem = w.server.cert_pem,
 		.key_pem = &w.server.key_pem,
 		.client_ca_pem = w.client.cert_pem};
-	cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, NULL);
+	cleanup(tls_client_free_ptr) struct tls_client *cc = tls_client_new(&cs, NULL);
 	cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
 	cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
 	shake(cc, sc, "podvm-web-1", &client_error, &server_error);
@@ -639,7 +709,7 @@ static void test_what_passes_by_itself_may_be_tried_again(void **state)
 	struct world w;
 	world_make(&w);
 	struct tls_client_settings cs = {.ca_pem = tls_ca_cert_pem(w.ca)};
-	cleanup(SSL_CTX_free_ptr) SSL_CTX *cc = tls_client_context(&cs, NULL);
+	cleanup(tls_client_free_ptr) struct tls_client *cc = tls_client_new(&cs, NULL);
 	static const struct {
 		const char *sends;
 		enum error_kind kind;
@@ -682,7 +752,7 @@ static void test_contexts_refuse_what_cannot_work(void **state)
 	struct world w;
 	world_make(&w);
 	cleanup_error err = ERROR_INIT;
-	assert_null(tls_client_context(&(struct tls_client_settings){0}, &err));
+	assert_null(tls_client_new(&(struct tls_client_settings){0}, &err));
 	assert_string_equal(error_message(&err), "TLS client: no CA to verify the pod VM with");
 	assert_null(tls_server_context(&(struct tls_server_settings){.cert_pem = w.server.cert_pem,
 					       .key_pem = &w.server.key_pem,
@@ -709,7 +779,7 @@ static void test_contexts_refuse_what_cannot_work(void **state)
 					       .client_ca_pem = w.client.cert_pem},
 		&err));
 	assert_string_equal(error_message(&err), "TLS server key: holds no PEM private key");
-	assert_null(tls_client_context(&(struct tls_client_settings){.ca_pem = "nothing"}, &err));
+	assert_null(tls_client_new(&(struct tls_client_settings){.ca_pem = "nothing"}, &err));
 	assert_string_equal(error_message(&err), "TLS server CA: holds no PEM certificate");
 	world_free(&w);
 }
@@ -725,6 +795,7 @@ int main(void)
 		cmocka_unit_test(test_every_suite_name_of_go_parses),
 		cmocka_unit_test(test_handshakes),
 		cmocka_unit_test(test_no_common_version_or_suite_is_said_on_both_sides),
+		cmocka_unit_test(test_clients_of_one_ca_keep_apart),
 		cmocka_unit_test(test_a_client_without_certificate_is_not_let_in),
 		cmocka_unit_test(test_what_passes_by_itself_may_be_tried_again),
 		cmocka_unit_test(test_contexts_refuse_what_cannot_work),

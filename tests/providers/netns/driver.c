@@ -561,6 +561,26 @@ static int provider_list(struct provider *p, const char *cluster, const char *no
 	return 0;
 }
 
+/* What there would be to choose from, if namespaces had sizes and cost anything. */
+static int provider_offerings(struct provider *provider, struct offering **list, size_t *count,
+	const struct bound *bound, struct error *err)
+{
+	static const struct offering shelf[] = {
+		{"netns.small", "netns", "here", false, 1, 1024, 0, 0, 2, 4, 1000},
+		{"netns.large", "netns", "here", false, 4, 8192, 0, CHOICE_TEE_SNP, 2, 4, 4000},
+		{"netns.large", "netns", "here", true, 4, 8192, 0, CHOICE_TEE_SNP, 2, 4, 1500},
+	};
+	(void)bound;
+	if (trouble_due(&provider->troubles, "offerings", err) < 0)
+		return -1;
+	*list = malloc(sizeof(shelf));
+	if (!*list)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	memcpy(*list, shelf, sizeof(shelf));
+	*count = array_size(shelf);
+	return 0;
+}
+
 const struct provider_table peerpod_provider = {
 	.abi = PROVIDER_ABI,
 	.name = "netns",
@@ -571,6 +591,7 @@ const struct provider_table peerpod_provider = {
 	.open = provider_open,
 	.close = provider_close,
 	.check = provider_check,
+	.offerings = provider_offerings,
 	.expected_id = expected_id,
 	.create = provider_create,
 	.wait_addresses = wait_addresses,

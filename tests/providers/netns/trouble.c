@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static const char *const calls[] = {"create", "addresses", "find", "delete", "list"};
+static const char *const calls[] = {"create", "addresses", "find", "delete", "list", "offerings"};
 
 static int kind_parse(const char *text, size_t len, enum error_kind *kind)
 {
