@@ -552,6 +552,18 @@ def test_leftovers_without_a_vm_are_listed_found_and_removed(cloud, tool):
     assert cloud.inventory() == {} and tool("list") == []
 
 
+def test_a_nic_that_an_earlier_vm_of_the_name_left_is_not_taken_for_the_new_ones(cloud, tool):
+    create(tool)
+    cloud.leave_behind = {"nic"}
+    cloud.remove("podvm-web-01234567")
+    token = new_token()
+    made = create(tool, token=token)
+    assert len(cloud.inventory()["nic"]) == 2 and made["addresses"] == ["10.99.0.5"]
+    assert tool("find", token=token)["addresses"] == ["10.99.0.5"]
+    tool("delete", id=made["id"])
+    assert cloud.inventory() == {}
+
+
 def test_a_disk_without_tags_is_known_by_its_name(cloud, tool):
     made = create(tool)
     (disk,) = cloud.disks.values()
