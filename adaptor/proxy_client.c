@@ -2,8 +2,8 @@
 /*
  * proxy_client.c - see proxy_client.h
  *
- * The keeper thread goes round: connect (starting agent-proxy if need be), tell that it is there, then
- * sleep on the connection until it breaks. A second descriptor of the same connection serves for that:
+ * The keeper thread goes round: connect (starting agent-proxy if need be, or another version in the place of the
+ * one that runs), tell that it is there, then sleep on the connection until it breaks. A second descriptor of the same connection serves for that:
  * poll(2) reports its hang-up without a byte being read.
  *
  * A connection is counted: a call that still uses an old one keeps it alive until it has failed.
@@ -22,6 +22,7 @@
 
 #include "adaptor/notice.h"
 #include "adaptor/proxy_process.h"
+#include "adaptor/proxy_upgrade.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "proto/proxy.pb-c.h"
@@ -219,6 +220,11 @@ static void *keep(void *argument)
 	struct connection *connection;
 	while ((connection = reach_proxy(client, &until_stop))) {
 		int watch_fd = connection->watch_fd;
+		if (proxy_upgrade(&client->process, &client->settings, connection->ttrpc, watch_fd,
+			    &until_stop)) {
+			connection_unref(client, connection);
+			continue;
+		}
 		pthread_mutex_lock(&client->lock);
 		connection->references++; /* ours, for watch_fd */
 		pthread_mutex_unlock(&client->lock);

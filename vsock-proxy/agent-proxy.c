@@ -20,7 +20,8 @@
 
 static struct settings {
 	char *control_socket;
-	uint64_t grace_ns;
+	uint64_t grace_ns, handover_wait_ns;
+	bool handover_stay;
 	char *log_level, *log_format;
 	bool version;
 } settings;
@@ -35,6 +36,13 @@ static const struct option options[] = {
 	{"grace", "AGENT_PROXY_GRACE", "30s",
 		"how long a pod VM may be unreachable before calls to its agent fail",
 		offsetof(struct settings, grace_ns), OPTION_DURATION},
+	{"handover-wait", "AGENT_PROXY_HANDOVER_WAIT", "0s",
+		"after SIGTERM, how long to go on serving pods until another agent-proxy takes over",
+		offsetof(struct settings, handover_wait_ns), OPTION_DURATION},
+	{"handover-stay", "AGENT_PROXY_HANDOVER_STAY", NULL,
+		"after another agent-proxy took over, wait for SIGTERM instead of ending: for a "
+		"supervisor that would start this one again",
+		offsetof(struct settings, handover_stay), OPTION_BOOL},
 	{"log-level", "LOG_LEVEL", "info", "what to log", offsetof(struct settings, log_level),
 		OPTION_ENUM, .choices = log_levels},
 	{"log-format", "LOG_FORMAT", "text", "how to log", offsetof(struct settings, log_format),
@@ -47,41 +55,95 @@ static struct option_set sets[] = {
 	{"Options", options, array_size(options), &settings},
 };
 
+/* How the process ends. */
+struct ending {
+	struct loop loop;
+	struct control *control;
+	struct timer patience;
+	bool asked; /* by a signal */
+};
+
+static void end(void *context)
+{
+	loop_stop(&((struct ending *)context)->loop);
+}
+
+/* Handed over, or the last sandbox was closed after a signal: there is nothing left to do. */
+static void nothing_left(void *context)
+{
+	struct ending *ending = context;
+	if (ending->asked || !settings.handover_stay)
+		end(ending);
+	else
+		log_info("waiting for SIGTERM");
+}
+
 static void on_signal(evutil_socket_t number, short what, void *context)
 {
 	(void)what;
+	struct ending *ending = context;
+	size_t serving = control_serving(ending->control);
+	if (number == SIGTERM && serving && settings.handover_wait_ns && !ending->asked) {
+		log_info(
+			"signal %d: serving %zu sandboxes until another agent-proxy takes over, or "
+			"for %.0f s",
+			(int)number, serving, (double)settings.handover_wait_ns / (double)NS_PER_S);
+		ending->asked = true;
+		control_end_when_idle(ending->control);
+		timer_start(&ending->patience, settings.handover_wait_ns);
+		return;
+	}
 	log_info("signal %d: ending", (int)number);
-	loop_stop(context);
+	end(ending);
+}
+
+static void wait_over(void *context)
+{
+	log_warn("no other agent-proxy took over: ending");
+	end(context);
+}
+
+static int serve_until_ended(struct ending *ending, struct error *err)
+{
+	const struct control_settings control = {
+		.socket_path = settings.control_socket,
+		.grace_ns = settings.grace_ns,
+		.ended = nothing_left,
+		.context = ending,
+	};
+	ending->control = control_new(&ending->loop, &control, err);
+	if (!ending->control)
+		return -1;
+	int result = isolation_drop_rights(err);
+	if (result == 0) {
+		log_info("serving on %s", settings.control_socket);
+		notify_service_manager("READY=1");
+		loop_run(&ending->loop);
+		notify_service_manager("STOPPING=1");
+	}
+	timer_stop(&ending->patience);
+	control_free(ending->control);
+	return result;
 }
 
 static int serve(struct error *err)
 {
-	struct loop loop;
-	if (loop_init(&loop, true, err) < 0)
+	struct ending ending = {.asked = false};
+	if (loop_init(&ending.loop, true, err) < 0)
 		return -1;
-	struct control *control =
-		control_new(&loop, settings.control_socket, settings.grace_ns, err);
-	if (!control || isolation_drop_rights(err) < 0) {
-		if (control)
-			control_free(control);
-		loop_free(&loop);
-		return -1;
-	}
+	timer_init(&ending.patience, &ending.loop, wait_over, &ending);
+	/* First: a signal that comes while another process hands over to us is answered once that is done. */
 	struct event *ends[] = {
-		evsignal_new(loop.base, SIGTERM, on_signal, &loop),
-		evsignal_new(loop.base, SIGINT, on_signal, &loop),
+		evsignal_new(ending.loop.base, SIGTERM, on_signal, &ending),
+		evsignal_new(ending.loop.base, SIGINT, on_signal, &ending),
 	};
 	for (size_t i = 0; i < array_size(ends); i++)
 		event_add(ends[i], NULL);
-	log_info("serving on %s", settings.control_socket);
-	notify_service_manager("READY=1");
-	loop_run(&loop);
-	notify_service_manager("STOPPING=1");
-	control_free(control);
+	int result = serve_until_ended(&ending, err);
 	for (size_t i = 0; i < array_size(ends); i++)
 		event_free(ends[i]);
-	loop_free(&loop);
-	return 0;
+	loop_free(&ending.loop);
+	return result;
 }
 
 int main(int argc, char **argv)

@@ -9,6 +9,7 @@
 #include "vsock-proxy/conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -270,6 +271,22 @@ struct conn *conn_new_fd(struct loop *loop, int fd)
 {
 	struct conn_fd *c = conn_fd_new(loop, fd);
 	return c ? &c->conn : NULL;
+}
+
+int conn_descriptor(const struct conn *conn)
+{
+	return conn && conn->type == &plain_type ? ((const struct conn_fd *)conn)->fd : -1;
+}
+
+bool conn_fits(int fd)
+{
+	int type = 0, listening = 0;
+	socklen_t len = sizeof(type);
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_STREAM ||
+		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || listening)
+		return false;
+	int flags = fcntl(fd, F_GETFL);
+	return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
 int conn_secure(struct conn *conn, SSL *ssl, bool server, struct error *err)

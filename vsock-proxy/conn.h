@@ -58,6 +58,11 @@ int conn_handshake(struct conn *conn);
 #define FINGERPRINT_SIZE 32
 int conn_fingerprint(struct conn *conn, uint8_t out[FINGERPRINT_SIZE]);
 
+/* The descriptor of a connection without TLS, which stays the connection's; -1: there is none. */
+int conn_descriptor(const struct conn *conn);
+/* Is this a connected stream socket, as conn_new_fd takes them? Makes it non-blocking. */
+bool conn_fits(int fd);
+
 static inline ssize_t conn_read(struct conn *conn, void *out, size_t len)
 {
 	return conn->type->read(conn, out, len);

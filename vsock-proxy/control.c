@@ -15,8 +15,8 @@
 
 #include "base/bound.h"
 #include "base/fault.h"
+#include "base/file.h"
 #include "ttrpc/message.h"
-#include "vsock-proxy/port.h"
 
 /* gcc 12's analyzer loses sight of what hangs on a list and calls it leaked; LeakSanitizer does not. */
 #ifndef __clang__
@@ -28,37 +28,12 @@
 /* Adaptor, its predecessor on the way out, peerpodctl, a few more. */
 #define PEERS_MAX 64
 
-struct peer;
-
 /* An Open that waits. */
 struct pending {
 	struct peer *peer; /* NULL: gone */
 	struct pending *next;
 	struct opener *opener;
 	uint32_t stream;
-};
-
-struct peer {
-	struct control *control;
-	struct port port;
-	struct peer *next;
-	struct pending *pending;
-	struct deferred grave;
-};
-
-/* One sandbox. */
-struct served {
-	struct tunnel *tunnel;
-	struct served *next;
-};
-
-struct control {
-	struct loop *loop;
-	struct listener listener;
-	struct peer *peers;
-	size_t peer_count;
-	struct served *served;
-	uint64_t grace_ns;
 };
 
 /* ---- answers ---------------------------------------------------------------------------------- */
@@ -80,12 +55,12 @@ static void answer_message(struct peer *peer, uint32_t stream, const ProtobufCMe
 	answer(peer, stream, &(struct ttrpc_response){.payload = {payload.data, payload.len}});
 }
 
-static void answer_error(struct peer *peer, uint32_t stream, const struct error *err)
+void control_answer_error(struct peer *peer, uint32_t stream, const struct error *err)
 {
 	const char *text = error_message(err);
 	answer(peer, stream,
 		&(struct ttrpc_response){
-			.code = (int32_t)ttrpc_code_of(err->kind),
+			.code = err->status ? err->status : (int32_t)ttrpc_code_of(err->kind),
 			.message = {(const uint8_t *)text, strlen(text)},
 		});
 }
@@ -111,13 +86,15 @@ static struct served **find(struct control *c, const char *sandbox)
 	return link;
 }
 
-static void drop(struct served **link)
+static void drop(struct control *c, struct served **link)
 {
 	struct served *s = *link;
 	*link = s->next;
 	struct tunnel *tunnel = s->tunnel;
 	free(s);
 	tunnel_close(tunnel);
+	if (c->end_when_idle && !c->served)
+		c->ended(c->ended_context);
 }
 
 /* ---- Open ------------------------------------------------------------------------------------- */
@@ -156,14 +133,14 @@ static void opened(void *context, struct tunnel *tunnel, const struct error *err
 		answer_open(peer, stream, &view);
 		return;
 	}
-	answer_error(peer, stream, err);
+	control_answer_error(peer, stream, err);
 	log_error("open sandbox %s: %s", view.sandbox, error_message(err));
 	/* A tunnel that never was up is of no use to anybody; one that serves a pod is kept. */
 	if (view.ever_up || err->kind == ERROR_CANCELED)
 		return;
 	struct served **link = find(c, view.sandbox);
 	if (*link && (*link)->tunnel == tunnel)
-		drop(link);
+		drop(c, link);
 }
 
 static struct tunnel *open_tunnel(struct control *c, const struct tunnel_settings *settings,
@@ -227,7 +204,7 @@ static void call_open(struct peer *peer, uint32_t stream, const ProtobufCMessage
 	tls_client_free(settings.tls);
 	if (!tunnel) {
 		log_error("%s", error_message(&err));
-		answer_error(peer, stream, &err);
+		control_answer_error(peer, stream, &err);
 		return;
 	}
 	struct tunnel_view view;
@@ -246,7 +223,7 @@ static void call_close(struct peer *peer, uint32_t stream, const ProtobufCMessag
 	struct served **link = find(peer->control, request->sandbox);
 	if (*link) {
 		log_info("closing sandbox %s", request->sandbox);
-		drop(link);
+		drop(peer->control, link);
 	}
 	Agentproxy__CloseResponse response;
 	agentproxy__close_response__init(&response);
@@ -256,9 +233,7 @@ static void call_close(struct peer *peer, uint32_t stream, const ProtobufCMessag
 static void call_list(struct peer *peer, uint32_t stream, const ProtobufCMessage *message)
 {
 	(void)message;
-	size_t count = 0, i = 0;
-	for (struct served *s = peer->control->served; s; s = s->next)
-		count++;
+	size_t count = control_serving(peer->control), i = 0;
 	cleanup(free_ptr) Agentproxy__SandboxState *states = calloc(count + 1, sizeof(*states));
 	cleanup(free_ptr) Agentproxy__SandboxState **list = calloc(count + 1, sizeof(void *));
 	if (!states || !list) {
@@ -285,6 +260,7 @@ static void call_list(struct peer *peer, uint32_t stream, const ProtobufCMessage
 	response.sandboxes = list;
 	response.n_sandboxes = count;
 	response.version = (char *)PEERPOD_VERSION;
+	response.program = peer->control->program;
 	answer_message(peer, stream, &response.base);
 }
 
@@ -293,8 +269,7 @@ static void call_quit(struct peer *peer, uint32_t stream, const ProtobufCMessage
 	(void)message;
 	Agentproxy__QuitResponse response;
 	agentproxy__quit_response__init(&response);
-	for (struct served *s = peer->control->served; s; s = s->next)
-		response.serving++;
+	response.serving = (uint32_t)control_serving(peer->control);
 	answer_message(peer, stream, &response.base);
 	if (response.serving == 0)
 		loop_stop(peer->control->loop);
@@ -309,6 +284,7 @@ static const struct {
 	{"Close", &agentproxy__close_request__descriptor, call_close},
 	{"List", &agentproxy__list_request__descriptor, call_list},
 	{"Quit", &agentproxy__quit_request__descriptor, call_quit},
+	{"HandOver", &agentproxy__hand_over_request__descriptor, control_call_handover},
 };
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -326,7 +302,7 @@ static void peer_call(struct peer *peer, uint32_t stream, const struct ttrpc_req
 		ProtobufCMessage *message = message_unpack(methods[i].request,
 			request->payload.data, request->payload.len, &err);
 		if (!message) {
-			answer_error(peer, stream, &err);
+			control_answer_error(peer, stream, &err);
 			return;
 		}
 		methods[i].call(peer, stream, message);
@@ -346,7 +322,7 @@ static void peer_frame(struct port *port, uint8_t *frame, size_t len)
 	if (header.type != TTRPC_REQUEST)
 		return;
 	if (ttrpc_request_read(frame + TTRPC_HEADER_SIZE, header.length, &request, &err) < 0)
-		answer_error(peer, header.stream, &err);
+		control_answer_error(peer, header.stream, &err);
 	else
 		peer_call(peer, header.stream, &request);
 	/* It may have held a private key. */
@@ -362,10 +338,12 @@ static void peer_oversized(struct port *port, const struct ttrpc_header *header)
 
 static void free_peer(struct deferred *self)
 {
-	free(container_of(self, struct peer, grave));
+	struct peer *peer = container_of(self, struct peer, grave);
+	free(peer->successor);
+	free(peer);
 }
 
-static void peer_close(struct peer *peer)
+void control_peer_close(struct peer *peer)
 {
 	struct control *c = peer->control;
 	for (struct peer **link = &c->peers; *link; link = &(*link)->next) {
@@ -386,7 +364,7 @@ static void peer_close(struct peer *peer)
 static void peer_lost(struct port *port, const struct error *why)
 {
 	(void)why;
-	peer_close(port->owner);
+	control_peer_close(port->owner);
 }
 
 static void peer_drained(struct port *port)
@@ -401,25 +379,27 @@ static const struct port_ops peer_port_ops = {
 	.drained = peer_drained,
 };
 
-static bool may_speak(int fd)
+static bool may_speak(int fd, uid_t *user)
 {
 	struct ucred who;
 	socklen_t len = sizeof(who);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
 		return false;
+	*user = who.uid;
 	if (who.uid == 0 || who.uid == geteuid())
 		return true;
 	log_warn("control connection of user %u refused: only root may speak here", who.uid);
 	return false;
 }
 
-static void peer_connected(void *context, int fd)
+void control_peer_connected(void *context, int fd)
 {
 	struct control *c = context;
 	struct peer *peer = NULL;
+	uid_t user = 0;
 	if (c->peer_count >= PEERS_MAX)
 		log_warn("control connection refused: there are %d already", PEERS_MAX);
-	else if (may_speak(fd))
+	else if (may_speak(fd, &user))
 		peer = calloc(1, sizeof(*peer));
 	struct conn *conn = peer ? conn_new_fd(c->loop, fd) : NULL;
 	if (!conn) {
@@ -429,6 +409,7 @@ static void peer_connected(void *context, int fd)
 		return;
 	}
 	peer->control = c;
+	peer->user = user;
 	peer->grave.run = free_peer;
 	peer->next = c->peers;
 	c->peers = peer;
@@ -437,7 +418,27 @@ static void peer_connected(void *context, int fd)
 	port_attach(&peer->port, conn, false);
 }
 
-struct control *control_new(struct loop *loop, const char *socket_path, uint64_t grace_ns,
+/*
+ * Takes over from who serves already, or listens. Each may find that the other would have been right: somebody begins or
+ * ends meanwhile.
+ */
+static int begin(struct control *c, const char *socket_path, struct error *err)
+{
+	for (int i = 0;; i++) {
+		int taken = control_take_over(c, socket_path, err);
+		if (taken)
+			return taken < 0 ? -1 : 0;
+		error_clear(err);
+		if (listener_open_unix(&c->listener, c->loop, socket_path, control_peer_connected,
+			    c, err) == 0)
+			return 0;
+		if (i == 2 || err->kind != ERROR_EXISTS)
+			return -1;
+		error_clear(err);
+	}
+}
+
+struct control *control_new(struct loop *loop, const struct control_settings *settings,
 	struct error *err)
 {
 	struct control *c = calloc(1, sizeof(*c));
@@ -446,21 +447,44 @@ struct control *control_new(struct loop *loop, const char *socket_path, uint64_t
 		return NULL;
 	}
 	c->loop = loop;
-	c->grace_ns = grace_ns;
-	if (listener_open_unix(&c->listener, loop, socket_path, peer_connected, c, err) < 0) {
+	c->grace_ns = settings->grace_ns;
+	file_identity("/proc/self/exe", c->program, NULL); /* without /proc: empty */
+	c->ended = settings->ended;
+	c->ended_context = settings->context;
+	if (begin(c, settings->socket_path, err) < 0) {
+		loop_settle(loop);
 		free(c);
 		return NULL;
 	}
 	return c;
 }
 
+size_t control_serving(const struct control *c)
+{
+	size_t count = 0;
+	for (const struct served *s = c->served; s; s = s->next)
+		count++;
+	return count;
+}
+
+bool control_handed_over(const struct control *c)
+{
+	return c->handed_over;
+}
+
+void control_end_when_idle(struct control *c)
+{
+	c->end_when_idle = true;
+}
+
 void control_free(struct control *c)
 {
 	listener_close(&c->listener);
 	while (c->peers)
-		peer_close(c->peers);
+		control_peer_close(c->peers);
+	c->end_when_idle = false;
 	while (c->served)
-		drop(&c->served);
+		drop(c, &c->served);
 	loop_settle(c->loop);
 	free(c);
 }

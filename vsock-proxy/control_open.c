@@ -13,7 +13,7 @@
 /* Kata's limit for sandbox ids is that of container ids. */
 #define SANDBOX_MAX 128
 
-static int check_sandbox(const char *sandbox, struct error *err)
+int open_check_sandbox(const char *sandbox, struct error *err)
 {
 	size_t len = strlen(sandbox);
 	if (len == 0 || len > SANDBOX_MAX || strchr(sandbox, '/') || sandbox[0] == '.')
@@ -22,7 +22,7 @@ static int check_sandbox(const char *sandbox, struct error *err)
 	return 0;
 }
 
-static int check_socket_path(const char *path, struct error *err)
+int open_check_socket_path(const char *path, struct error *err)
 {
 	if (path[0] != '/' || strlen(path) > SOCKET_PATH_MAX)
 		return error_set(err, ERROR_INVALID,
@@ -31,19 +31,19 @@ static int check_socket_path(const char *path, struct error *err)
 	return 0;
 }
 
-static int find_rules(const Agentproxy__OpenRequest *request, uint64_t *disabled, struct error *err)
+int open_find_rules(char *const *names, size_t count, uint64_t *disabled, struct error *err)
 {
 	*disabled = 0;
-	if (request->n_rules == 0)
+	if (count == 0)
 		return 0; /* the defaults: all */
 	*disabled = UINT64_MAX;
-	for (size_t i = 0; i < request->n_rules; i++) {
+	for (size_t i = 0; i < count; i++) {
 		size_t r = 0;
-		while (r < proxy_rule_count && strcmp(proxy_rules[r].name, request->rules[i]) != 0)
+		while (r < proxy_rule_count && strcmp(proxy_rules[r].name, names[i]) != 0)
 			r++;
 		if (r == proxy_rule_count)
 			return error_set(err, ERROR_INVALID,
-				"open: rules: there is no rule \"%.80s\"", request->rules[i]);
+				"open: rules: there is no rule \"%.80s\"", names[i]);
 		*disabled &= ~(UINT64_C(1) << r);
 	}
 	return 0;
@@ -110,9 +110,10 @@ int open_settings(const Agentproxy__OpenRequest *request, struct tunnel_settings
 		.socket_path = request->socket_path,
 		.address = request->address,
 	};
-	if (check_sandbox(request->sandbox, err) < 0 ||
-		check_socket_path(request->socket_path, err) < 0 ||
-		find_rules(request, &settings->rules_disabled, err) < 0 ||
+	if (open_check_sandbox(request->sandbox, err) < 0 ||
+		open_check_socket_path(request->socket_path, err) < 0 ||
+		open_find_rules(request->rules, request->n_rules, &settings->rules_disabled, err) <
+			0 ||
 		digest_tls(request, settings->digest, err) < 0)
 		return -1;
 	if (tunnel_address_parse(request->address, &address, &len, err) < 0)

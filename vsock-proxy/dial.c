@@ -356,6 +356,12 @@ void dialer_stop(struct dialer *d)
 		attempt_end(&d->attempts[i]);
 }
 
+const struct tls_client *dialer_identity(const struct dialer *d, const char **server_name)
+{
+	*server_name = d->server_name;
+	return d->tls;
+}
+
 const struct error *dialer_trouble(const struct dialer *d, enum dial_reason *reason,
 	unsigned int *attempts)
 {

@@ -59,6 +59,9 @@ void dialer_forgive(struct dialer *dialer);
 /* The peer broke the connection off over our identity after it was handed over: counts as a denial. */
 void dialer_reject(struct dialer *dialer, const struct error *why);
 
+/* Whom it dials as: the dialer's; NULL: plain TCP. */
+const struct tls_client *dialer_identity(const struct dialer *dialer, const char **server_name);
+
 /* The last failure since dialer_start, NULL where there was none yet. */
 const struct error *dialer_trouble(const struct dialer *dialer, enum dial_reason *reason,
 	unsigned int *attempts);

@@ -92,6 +92,30 @@ int listener_open_unix(struct listener *l, struct loop *loop, const char *path,
 	return listener_begin(l, loop, fd, accept, context);
 }
 
+int listener_adopt_unix(struct listener *l, struct loop *loop, int fd, const char *path,
+	const struct unix_socket_identity *identity, listener_accept *accept, void *context,
+	struct error *err)
+{
+	*l = (struct listener){.fd = -1, .identity = *identity};
+	int listening = 0;
+	socklen_t len = sizeof(listening);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening) {
+		close(fd);
+		return error_set(err, ERROR_INVALID, "listen on %s: not a listening socket", path);
+	}
+	l->path = strdup(path);
+	if (!l->path) {
+		close(fd);
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	}
+	return listener_begin(l, loop, fd, accept, context);
+}
+
+void listener_claim(struct listener *l)
+{
+	listen(l->fd, SOMAXCONN);
+}
+
 static int bind_tcp(const struct sockaddr_storage *address, socklen_t len)
 {
 	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -157,6 +181,12 @@ void listener_close(struct listener *l)
 		unix_socket_remove(l->path, &l->identity);
 	close(take_fd(&l->fd));
 	free(take_ptr(l->path));
+}
+
+void listener_let_go(struct listener *l)
+{
+	free(take_ptr(l->path));
+	listener_close(l);
 }
 
 void notify_service_manager(const char *state)

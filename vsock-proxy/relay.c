@@ -124,6 +124,15 @@ static void front_is_full(struct front *front)
 	port_pause(&relay->back);
 }
 
+void relay_hold_back(struct relay *relay)
+{
+	back_is_full(relay);
+	for (struct front *f = relay->fronts; f; f = f->next) {
+		if (f->port.full)
+			port_pause(&relay->back);
+	}
+}
+
 static void front_drained(struct port *port)
 {
 	struct front *front = port->owner;

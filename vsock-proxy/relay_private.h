@@ -13,6 +13,9 @@ void relay_end_call(struct relay *relay, struct call *call, int32_t code, const 
 /* The next stream id on the back. */
 uint32_t relay_take_id(struct relay *relay);
 
+/* Stops whoever is to be stopped, where logs are full already. */
+void relay_hold_back(struct relay *relay);
+
 void frame_set_stream(uint8_t *frame, uint32_t stream);
 
 #endif

@@ -119,7 +119,7 @@ static const struct relay_ops tunnel_relay_ops = {
 	.back_lost = link_lost,
 };
 
-static void shim_connected(void *context, int fd)
+void tunnel_shim_connected(void *context, int fd)
 {
 	struct tunnel *t = context;
 	struct conn *conn = conn_new_fd(t->loop, fd);
@@ -156,7 +156,7 @@ void tunnel_close(struct tunnel *t)
 	loop_bury(t->loop, &t->grave);
 }
 
-struct tunnel *tunnel_new(struct loop *loop, const struct tunnel_settings *settings,
+struct tunnel *tunnel_make(struct loop *loop, const struct tunnel_settings *settings,
 	struct error *err)
 {
 	struct tunnel *t = calloc(1, sizeof(*t));
@@ -185,14 +185,24 @@ struct tunnel *tunnel_new(struct loop *loop, const struct tunnel_settings *setti
 		return NULL;
 	}
 	t->log = (struct log_context){t->sandbox, t->pod, t->pod_namespace};
+	return t;
+}
+
+struct tunnel *tunnel_new(struct loop *loop, const struct tunnel_settings *settings,
+	struct error *err)
+{
+	struct tunnel *t = tunnel_make(loop, settings, err);
+	if (!t)
+		return NULL;
 	start_grace(t);
 	/* Listening first: a shim of a pod that runs already may be waiting for this socket. */
-	if (listener_open_unix(&t->listener, loop, settings->socket_path, shim_connected, t, err) <
-			0 ||
+	if (listener_open_unix(&t->listener, loop, settings->socket_path, tunnel_shim_connected, t,
+		    err) < 0 ||
 		link_init(t, settings, err) < 0) {
 		tunnel_close(t);
 		return NULL;
 	}
+	link_dial(t);
 	fault_point("proxy-tunnel-open");
 	return t;
 }
@@ -215,6 +225,7 @@ int tunnel_redirect(struct tunnel *t, const struct tunnel_settings *settings, st
 		free(address);
 		return -1;
 	}
+	link_dial(t);
 	free(t->address);
 	t->address = address;
 	memcpy(t->digest, settings->digest, sizeof(t->digest));

@@ -280,8 +280,12 @@ int link_init(struct tunnel *t, const struct tunnel_settings *settings, struct e
 	}
 	dialer_free(t->dialer);
 	t->dialer = dialer;
-	dialer_start(dialer, true);
 	return 0;
+}
+
+void link_dial(struct tunnel *t)
+{
+	dialer_start(t->dialer, true);
 }
 
 void link_close(struct tunnel *t)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tunnel_private.h - struct tunnel, shared by tunnel.c (its life), tunnel_link.c (its connection) and
- * opener.c (who waits for it)
+ * tunnel_private.h - struct tunnel, shared by tunnel.c (its life), tunnel_link.c (its connection), opener.c (who
+ * waits for it) and tunnel_state.c (its way to another process)
  */
 #ifndef PEERPOD_VSOCK_TUNNEL_PRIVATE_H
 #define PEERPOD_VSOCK_TUNNEL_PRIVATE_H
@@ -57,12 +57,17 @@ struct tunnel {
 /* tunnel_link.c */
 extern const struct dialer_ops link_dialer_ops;
 int link_init(struct tunnel *t, const struct tunnel_settings *settings, struct error *err);
+void link_dial(struct tunnel *t);
 void link_close(struct tunnel *t);
 void link_lost(struct relay *relay, const struct error *why);
 void link_greeting(struct relay *relay, const struct ttrpc_header *header, const uint8_t *data);
 void link_own_reply(struct relay *relay, uint32_t id, const struct ttrpc_response *response);
 
-/* tunnel.c: the link is up, or down */
+/* tunnel.c: a tunnel that neither listens nor dials yet; tunnel_close undoes it. NULL: no memory. */
+struct tunnel *tunnel_make(struct loop *loop, const struct tunnel_settings *settings,
+	struct error *err);
+listener_accept tunnel_shim_connected;
+/* the link is up, or down */
 void tunnel_went_up(struct tunnel *t);
 void tunnel_went_down(struct tunnel *t, const char *why);
 void tunnel_note(struct tunnel *t, const char *why);

@@ -104,6 +104,17 @@ int dir_make(const char *path, mode_t mode, struct error *err)
 	return 0;
 }
 
+int file_identity(const char *path, char out[FILE_IDENTITY_SIZE], struct error *err)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return error_set_errno(err, errno, "%s", path);
+	snprintf(out, FILE_IDENTITY_SIZE, "%llx:%llu %lld %lld.%09ld",
+		(unsigned long long)st.st_dev, (unsigned long long)st.st_ino, (long long)st.st_size,
+		(long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	return 0;
+}
+
 int file_remove(const char *path, struct error *err)
 {
 	if (unlink(path) < 0 && errno != ENOENT)

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/buf.h"
 #include "tls/private.h"
 
 /* A context in use, found by what it is made of. */
@@ -20,6 +21,7 @@ struct shared_context {
 	SSL_CTX *context;
 	unsigned clients;
 	uint8_t digest[TLS_DIGEST_SIZE];
+	char *ca_pem, *min_version, *suites; /* what it is made of, for tls_client_look; owned */
 };
 
 static struct shared_context *contexts; /* under the lock, as is the count of clients */
@@ -63,6 +65,29 @@ static SSL_CTX *new_context(const struct tls_client_settings *settings, struct e
 	return take_ptr(context);
 }
 
+static void free_context(struct shared_context *shared)
+{
+	SSL_CTX_free(shared->context);
+	free(shared->ca_pem);
+	free(shared->min_version);
+	free(shared->suites);
+	free(shared);
+}
+DEFINE_CLEANUP(struct shared_context, free_context)
+
+/* The settings of a context as text. -1: no memory. */
+static int keep_settings(struct shared_context *shared, const struct tls_client_settings *settings)
+{
+	const struct tls_profile *profile = settings->profile;
+	cleanup(buf_free) struct buf suites = BUF_INIT;
+	for (char **name = profile ? profile->cipher_suites : NULL; name && *name; name++)
+		buf_printf(&suites, "%s%s", suites.len ? "," : "", *name);
+	shared->ca_pem = strdup(settings->ca_pem ? settings->ca_pem : "");
+	shared->min_version = strdup(profile && profile->min_version ? profile->min_version : "");
+	shared->suites = strdup(buf_text(&suites));
+	return shared->ca_pem && shared->min_version && shared->suites && !suites.failed ? 0 : -1;
+}
+
 /* Under the lock. */
 static struct shared_context *find_context(const uint8_t *digest)
 {
@@ -81,18 +106,17 @@ static struct shared_context *take_context(const struct tls_client_settings *set
 		return NULL;
 	struct shared_context *shared = find_context(digest);
 	if (!shared) {
-		cleanup(SSL_CTX_free_ptr) SSL_CTX *context = new_context(settings, err);
-		if (!context)
-			return NULL;
-		shared = calloc(1, sizeof *shared);
-		if (!shared) {
+		cleanup(free_context_ptr) struct shared_context *made = calloc(1, sizeof *made);
+		if (!made || keep_settings(made, settings) < 0) {
 			error_set(err, ERROR_CAPACITY, "TLS client: out of memory");
 			return NULL;
 		}
-		memcpy(shared->digest, digest, sizeof digest);
-		shared->context = take_ptr(context);
-		shared->next = contexts;
-		contexts = shared;
+		made->context = new_context(settings, err);
+		if (!made->context)
+			return NULL;
+		memcpy(made->digest, digest, sizeof digest);
+		made->next = contexts;
+		contexts = shared = take_ptr(made);
 	}
 	shared->clients++;
 	return shared;
@@ -107,8 +131,7 @@ static void give_context(struct shared_context *shared)
 	while (*at != shared)
 		at = &(*at)->next;
 	*at = shared->next;
-	SSL_CTX_free(shared->context);
-	free(shared);
+	free_context(shared);
 }
 
 struct tls_client *tls_client_ref(struct tls_client *client)
@@ -176,9 +199,13 @@ static int fill(struct tls_client *client, const struct tls_client_settings *set
 			(key && !secret_set(&client->key_pem, secret_reveal(key), key->len)))
 			return error_set(err, ERROR_CAPACITY, "TLS client: out of memory");
 	}
-	if (settings->pinned_cert_pem && *settings->pinned_cert_pem &&
-		take_pin(client, settings->pinned_cert_pem, err) < 0)
-		return -1;
+	if (settings->pinned_cert_pem && *settings->pinned_cert_pem) {
+		if (take_pin(client, settings->pinned_cert_pem, err) < 0)
+			return -1;
+	} else if (settings->pin) {
+		memcpy(client->pin, settings->pin, sizeof client->pin);
+		client->has_pin = true;
+	}
 	pthread_mutex_lock(&contexts_lock);
 	client->shared = take_context(settings, err);
 	pthread_mutex_unlock(&contexts_lock);
@@ -209,6 +236,19 @@ struct tls_client *tls_client_new(const struct tls_client_settings *settings, st
 		return NULL;
 	}
 	return client;
+}
+
+void tls_client_look(const struct tls_client *client, struct tls_client_parts *parts)
+{
+	/* Nothing here changes while a client holds its context. */
+	*parts = (struct tls_client_parts){
+		.ca_pem = client->shared->ca_pem,
+		.cert_pem = client->cert_pem ? client->cert_pem : "",
+		.key_pem = &client->key_pem,
+		.pin = client->has_pin ? client->pin : NULL,
+		.min_version = client->shared->min_version,
+		.suites = client->shared->suites,
+	};
 }
 
 SSL *tls_client_connection(struct tls_client *client, const char *server_name, struct error *err)

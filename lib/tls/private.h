@@ -48,8 +48,6 @@ int tls_context_trust(SSL_CTX *context, const char *pem, const char *what, bool 
 
 /* ---- clients: client.c ---- */
 
-#define TLS_DIGEST_SIZE 32 /* SHA-256 */
-
 struct shared_context;
 
 struct tls_client {

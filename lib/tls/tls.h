@@ -62,11 +62,14 @@ int tls_profile_parse(const char *min_version, const char *suites, struct tls_pr
 	struct error *err);
 void tls_profile_free(struct tls_profile *profile);
 
+#define TLS_DIGEST_SIZE 32 /* SHA-256 of a certificate, as DER */
+
 struct tls_client_settings {
 	const char *ca_pem;   /* trust anchor; required unless skip_verify */
 	const char *cert_pem; /* own certificate */
 	const struct secret *key_pem;
-	const char *pinned_cert_pem;       /* NULL or "": no pin */
+	const char *pinned_cert_pem; /* NULL or "": no pin */
+	const uint8_t *pin; /* instead of pinned_cert_pem: TLS_DIGEST_SIZE bytes; NULL: none */
 	const struct tls_profile *profile; /* NULL: defaults */
 	bool skip_verify;                  /* testing only */
 };
@@ -84,6 +87,17 @@ DEFINE_CLEANUP(struct tls_client, tls_client_free)
  * (SSL_MODE_ENABLE_PARTIAL_WRITE). Once the handshake is done SSL_certs_clear(3) frees what only that needed.
  */
 SSL *tls_client_connection(struct tls_client *client, const char *server_name, struct error *err);
+
+/*
+ * What a client was made of, so that another process can make the same. Views, which live as long as the client does.
+ */
+struct tls_client_parts {
+	const char *ca_pem, *cert_pem; /* "": none */
+	const struct secret *key_pem;
+	const uint8_t *pin;               /* TLS_DIGEST_SIZE bytes; NULL: none */
+	const char *min_version, *suites; /* as tls_profile_parse takes them */
+};
+void tls_client_look(const struct tls_client *client, struct tls_client_parts *parts);
 
 struct tls_server_settings {
 	const char *cert_pem;

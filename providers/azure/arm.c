@@ -124,14 +124,20 @@ uint64_t arm_retry_after_ns(const struct http_response *response)
 	return ns ? ns : http_response_retry_after_ns(response);
 }
 
-/* The smallest number in "Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;1199"; -1: none. */
-static long smallest_after_semicolon(const char *text)
+/*
+ * The smallest number in "Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;1199"; -1: none. Buckets whose
+ * name ends in "Resource" are small by nature: they are of this one VM.
+ */
+static long smallest_left(const char *text)
 {
+	static const char of_one[] = "Resource";
+	const size_t len = sizeof(of_one) - 1;
 	long smallest = -1;
 	for (const char *at = text; (at = strchr(at, ';')); at++) {
 		char *end;
 		long number = strtol(at + 1, &end, 10);
-		if (end > at + 1 && number >= 0 && (smallest < 0 || number < smallest))
+		bool one = (size_t)(at - text) >= len && !strncmp(at - len, of_one, len);
+		if (!one && end > at + 1 && number >= 0 && (smallest < 0 || number < smallest))
 			smallest = number;
 	}
 	return smallest;
@@ -146,7 +152,7 @@ uint64_t arm_remaining_hold_ns(const struct http_response *response, enum arm_cl
 		left = strtol(text, NULL, 10);
 	if (http_response_header(response, "x-ms-ratelimit-remaining-resource", text,
 		    sizeof(text))) {
-		long of_resource = smallest_after_semicolon(text);
+		long of_resource = smallest_left(text);
 		if (of_resource >= 0 && (left < 0 || of_resource < left))
 			left = of_resource;
 	}

@@ -22,15 +22,17 @@
 static int give_vm(struct provider *p, const json_t *vm, struct instance *instance,
 	const struct bound *bound, struct error *err)
 {
-	cleanup_json *nics = NULL;
+	cleanup_json *all = NULL, *nics = NULL;
 	if (instance_give(resource_id(vm), resource_name(vm), vm, instance, err) < 0)
 		return -1;
 	/* Public addresses cost a call each: wait_addresses tells them. */
 	if (p->options->public_ip)
 		return 0;
-	if (watch_parts(p->watch, PART_NIC, resource_name(vm), &nics, bound, err) == 0 &&
-		addresses_give(nics, NULL, instance, err) == 0)
-		return 0;
+	if (watch_parts(p->watch, PART_NIC, resource_name(vm), &all, bound, err) == 0) {
+		nics = nics_attached(all, resource_name(vm));
+		if (addresses_give(nics, NULL, instance, err) == 0)
+			return 0;
+	}
 	instance_free(instance);
 	return -1;
 }

@@ -43,11 +43,12 @@ static bool in_own_group(const struct provider *p, const struct arm_id *id)
 	       !strcasecmp(id->group, p->options->resource_group);
 }
 
-static int vm_look(struct provider *p, const struct arm_id *id, json_t **vm,
+/* The n-th look: by itself at first, with all others that wait when it takes longer. */
+static int vm_look(struct provider *p, const struct arm_id *id, unsigned n, json_t **vm,
 	const struct bound *bound, struct error *err)
 {
-	return in_own_group(p, id) ? watch_vm(p->watch, id->name, vm, bound, err)
-				   : vm_get(p, id, false, vm, bound, err);
+	return n && in_own_group(p, id) ? watch_vm(p->watch, id->name, vm, bound, err)
+					: vm_get(p, id, false, vm, bound, err);
 }
 
 /* Sends the deletion until it is accepted: another operation on the VM may have to end first. */
@@ -79,7 +80,7 @@ static int wait_gone(struct provider *p, const struct arm_id *id, char *operatio
 		cleanup_error why = ERROR_INIT;
 		enum operation_state state = OPERATION_RUNNING;
 		uint64_t again_ns;
-		if (vm_look(p, id, &vm, bound, &why) < 0)
+		if (vm_look(p, id, n, &vm, bound, &why) < 0)
 			return why.kind == ERROR_GONE ? 0 : error_move(err, &why);
 		bool stuck = vm_state(vm) != VM_GOING && n >= LOOKS_BEFORE_ASKING;
 		if (stuck && *operation &&

@@ -132,10 +132,15 @@ static json_t *list_directly(struct provider *p, const struct arm_id *id, const 
 
 static int get_nics(struct wait *w, json_t **nics, const struct bound *bound, struct error *err)
 {
-	if (is_ours(w->p, w->id))
-		return watch_parts(w->p->watch, PART_NIC, w->id->name, nics, bound, err);
-	*nics = list_directly(w->p, w->id, bound, err);
-	return *nics ? 0 : -1;
+	cleanup_json *all = NULL;
+	if (!is_ours(w->p, w->id)) {
+		*nics = list_directly(w->p, w->id, bound, err);
+		return *nics ? 0 : -1;
+	}
+	if (watch_parts(w->p->watch, PART_NIC, w->id->name, &all, bound, err) < 0)
+		return -1;
+	*nics = nics_attached(all, w->id->name);
+	return *nics ? 0 : error_set(err, ERROR_CAPACITY, "out of memory");
 }
 
 /* NICs of a VM in another group, which no shared list shows: those that the VM itself names. */

@@ -84,13 +84,30 @@ const char *part_vm(enum part part, const json_t *resource, char *vm_name)
 	return vm_name;
 }
 
+static bool has_nic(const json_t *nic, const char *vm_name)
+{
+	const char *owner = strrchr(nic_vm(nic), '/');
+	return owner && !strcasecmp(owner + 1, vm_name);
+}
+
 bool part_is_of(enum part part, const json_t *resource, const char *vm_name)
 {
 	char found[VM_NAME_SIZE];
-	if (!strcasecmp(part_vm(part, resource, found), vm_name))
-		return true;
-	const char *owner = part == PART_NIC ? strrchr(nic_vm(resource), '/') : NULL;
-	return owner && !strcasecmp(owner + 1, vm_name);
+	return !strcasecmp(part_vm(part, resource, found), vm_name) ||
+	       (part == PART_NIC && has_nic(resource, vm_name));
+}
+
+json_t *nics_attached(const json_t *nics, const char *vm_name)
+{
+	json_t *attached = json_array();
+	size_t i;
+	json_t *nic;
+	json_array_foreach(nics, i, nic)
+	{
+		if (has_nic(nic, vm_name))
+			json_array_append(attached, nic);
+	}
+	return attached;
 }
 
 /* ---- asking -------------------------------------------------------------------------------------------------- */

@@ -34,6 +34,9 @@ int watch_parts(struct watch *w, enum part part, const char *vm_name, json_t **l
 int watch_parts_of_token(struct watch *w, enum part part, const char *token, json_t **list,
 	const struct bound *bound, struct error *err);
 
+/* Those of the NICs that the VM of this name has: a new array. One that an earlier VM of that name left is none. */
+json_t *nics_attached(const json_t *nics, const char *vm_name);
+
 /* The path of the list of all of a kind in a group. */
 void part_path(enum part part, const char *subscription, const char *group, char *path,
 	size_t size);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/list.h"
 #include "http/batch.h"
 #include "providers/gcp/encode.h"
 
@@ -22,6 +23,8 @@ struct each {
 	const char *member; /* "instances" of a scope */
 	int (*each)(void *with, const json_t *item, struct error *err);
 	void *with;
+	char *const *zones; /* those that matter; NULL: all */
+	bool partial;
 };
 
 static int each_item(const struct each *e, const json_t *list, struct error *err)
@@ -36,12 +39,24 @@ static int each_item(const struct each *e, const json_t *list, struct error *err
 	return 0;
 }
 
+static void note_unreachable(struct each *e, const json_t *page)
+{
+	size_t i;
+	json_t *one;
+	json_array_foreach(json_object_get(page, "unreachables"), i, one)
+	{
+		const char *zone = json_string_value(one);
+		e->partial |= !e->zones || (zone && list_holds(e->zones, path_last(zone)));
+	}
+}
+
 /* A zone's list has items[], an aggregated one items{"zones/Z": {"instances": []}}. */
 static int each_page(void *with, const json_t *page, struct error *err)
 {
-	const struct each *e = with;
+	struct each *e = with;
 	json_t *items = json_object_get(page, "items"), *scope;
 	const char *name;
+	note_unreachable(e, page);
 	if (json_is_array(items))
 		return each_item(e, items, err);
 	json_object_foreach(items, name, scope)
@@ -62,7 +77,7 @@ static int list_each(struct compute *c, const char *what, const char *project, c
 		buf_printf(&wanted, "items(%s),nextPageToken", fields);
 	} else {
 		buf_printf(&path, "projects/%s/aggregated/%s", project, e->member);
-		buf_printf(&wanted, "items/*/%s(%s),nextPageToken", e->member, fields);
+		buf_printf(&wanted, "items/*/%s(%s),nextPageToken,unreachables", e->member, fields);
 	}
 	if (*filter)
 		query_add(&path, "filter", filter);
@@ -75,22 +90,28 @@ static int list_each(struct compute *c, const char *what, const char *project, c
 	return compute_pages(c, &call, each_page, e, bound, err);
 }
 
-int instances_each(struct compute *c, const char *project, const char *zone, const char *filter,
-	int (*each)(void *with, const json_t *item, struct error *err), void *with,
-	const struct bound *bound, struct error *err)
+int instances_each(struct compute *c, const char *project, const char *zone, char *const *zones,
+	const char *filter, int (*each)(void *with, const json_t *item, struct error *err),
+	void *with, bool *partial, const struct bound *bound, struct error *err)
 {
-	struct each e = {"instances", each, with};
-	return list_each(c, *zone ? "instances.list" : "instances.aggregatedList", project, zone,
-		VM_FIELDS, filter, &e, bound, err);
+	struct each e = {.member = "instances", .each = each, .with = with, .zones = zones};
+	int result = list_each(c, *zone ? "instances.list" : "instances.aggregatedList", project,
+		zone, VM_FIELDS, filter, &e, bound, err);
+	if (partial)
+		*partial = e.partial;
+	return result;
 }
 
 int disks_each(struct compute *c, const char *project, const char *filter,
-	int (*each)(void *with, const json_t *item, struct error *err), void *with,
+	int (*each)(void *with, const json_t *item, struct error *err), void *with, bool *partial,
 	const struct bound *bound, struct error *err)
 {
-	struct each e = {"disks", each, with};
-	return list_each(c, "disks.aggregatedList", project, "", DISK_FIELDS, filter, &e, bound,
-		err);
+	struct each e = {.member = "disks", .each = each, .with = with};
+	int result = list_each(c, "disks.aggregatedList", project, "", DISK_FIELDS, filter, &e,
+		bound, err);
+	if (partial)
+		*partial = e.partial;
+	return result;
 }
 
 /* ---- many at once ------------------------------------------------------------------------------------------ */
@@ -127,6 +148,27 @@ static void answer(struct describer *d, struct batch *batch, const json_t *all, 
 	}
 }
 
+/* Whether each key has an instance in the list. */
+static bool has_all(const struct describer *d, const json_t *all, char *const *keys)
+{
+	for (; *keys; keys++) {
+		bool found = false;
+		size_t i;
+		json_t *item;
+		json_array_foreach(all, i, item)
+		{
+			const json_t *of =
+				d->by == BY_NAME ? item : json_object_get(item, "labels");
+			const char *key = json_string_value(
+				json_object_get(of, d->by == BY_NAME ? "name" : LABEL_TOKEN));
+			found |= key && !strcmp(key, *keys);
+		}
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 static int ask(void *with, struct batch *batch, char *const *keys, const struct bound *bound,
 	struct error *err)
 {
@@ -142,9 +184,14 @@ static int ask(void *with, struct batch *batch, char *const *keys, const struct 
 	if (!all || filter.failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	const char *zone = !d->everywhere && !at.zones[1] ? at.zones[0] : "";
-	if (instances_each(d->compute, at.project, zone, buf_text(&filter), collect, all, bound,
-		    err) < 0)
+	bool partial = false;
+	if (instances_each(d->compute, at.project, zone, d->everywhere ? NULL : at.zones,
+		    buf_text(&filter), collect, all, &partial, bound, err) < 0)
 		return -1;
+	/* What is not seen may be where nobody can look: it is not gone. */
+	if (partial && !has_all(d, all, keys))
+		return error_set(err, ERROR_RETRY,
+			"some zone of the project cannot be asked just now");
 	answer(d, batch, all, true);
 	answer(d, batch, all, false);
 	return 0;

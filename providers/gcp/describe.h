@@ -27,15 +27,16 @@ int describe(struct describer *d, const char *key, struct vm *vm, const struct b
 
 /*
  * Goes through the instances that a filter finds ("": all), in all zones or in one. An item that is no instance is
- * passed over. each: 0, or -1 to end it.
+ * passed over. each: 0, or -1 to end it. *partial (may be NULL): some zone (zones NULL: any; else one of
+ * these) could not be asked, and what is in it is missing.
  */
-int instances_each(struct compute *c, const char *project, const char *zone, const char *filter,
-	int (*each)(void *with, const json_t *item, struct error *err), void *with,
-	const struct bound *bound, struct error *err);
+int instances_each(struct compute *c, const char *project, const char *zone, char *const *zones,
+	const char *filter, int (*each)(void *with, const json_t *item, struct error *err),
+	void *with, bool *partial, const struct bound *bound, struct error *err);
 
 /* Likewise of disks. */
 int disks_each(struct compute *c, const char *project, const char *filter,
-	int (*each)(void *with, const json_t *item, struct error *err), void *with,
+	int (*each)(void *with, const json_t *item, struct error *err), void *with, bool *partial,
 	const struct bound *bound, struct error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/log.h"
 #include "http/attempt.h"
 #include "providers/gcp/driver.h"
 #include "providers/gcp/encode.h"
@@ -195,13 +196,17 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 	filter_label(&filter, LABEL_NODE, node);
 	if (place_find(p->place, &at, bound, err) < 0)
 		return -1;
-	if (instances_each(p->compute, at.project, "", buf_text(&filter), listing_add, &l, bound,
-		    err) < 0 ||
-		disks_each(p->compute, at.project, buf_text(&filter), listing_add_disk, &l, bound,
-			err) < 0) {
+	bool vms_missing = false, disks_missing = false;
+	if (instances_each(p->compute, at.project, "", NULL, buf_text(&filter), listing_add, &l,
+		    &vms_missing, bound, err) < 0 ||
+		disks_each(p->compute, at.project, buf_text(&filter), listing_add_disk, &l,
+			&disks_missing, bound, err) < 0) {
 		instances_free(l.list, l.count);
 		return -1;
 	}
+	if (vms_missing || disks_missing)
+		log_warn(
+			"gcp: some zone of the project cannot be asked just now: what is in it is not listed");
 	*instances = l.list;
 	*count = l.count;
 	return 0;

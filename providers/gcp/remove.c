@@ -138,9 +138,13 @@ static int delete_leftovers(struct provider *p, const char *project, const char 
 	struct leftovers found = {0};
 	cleanup(buf_free) struct buf filter = BUF_INIT;
 	buf_printf(&filter, "(name=\"%s\") (labels." LABEL_TOKEN ":*)", name);
-	if (disks_each(p->compute, project, buf_text(&filter), leftover_add, &found, bound, err) <
-		0)
+	bool partial = false;
+	if (disks_each(p->compute, project, buf_text(&filter), leftover_add, &found, &partial,
+		    bound, err) < 0)
 		return -1;
+	if (partial)
+		return error_set(err, ERROR_RETRY,
+			"some zone of the project cannot be asked just now");
 	for (size_t i = 0; i < found.count; i++) {
 		if (disk_delete_leftover(p, project, found.zones[i], name, NULL, bound, err) < 0)
 			return -1;

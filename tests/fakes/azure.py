@@ -755,7 +755,7 @@ class Azure(Fake):
         body = {"startTime": operation["startTime"], "status": operation["status"], "name": call.parts["name"]}
         if "error" in operation:
             body.update(endTime="2026-03-15T10:16:30Z", error=operation["error"])
-        return Reply(200, body)
+        return Reply(200, body, {"Retry-After": "1"} if operation["status"] == "InProgress" else {})
 
     def do_console(self, call):
         document = self.shown_vm(call)

@@ -134,7 +134,7 @@ class Document:
             elif "additionalProperties" in kind:
                 self._check(kind["additionalProperties"], member, there, method, answer)
             else:
-                raise Wrong(f'Invalid JSON payload received. Unknown name "{name}" at \'{where}\': Cannot find field.')
+                raise Wrong(f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field.")
         for name, one in known.items():
             if not answer and method in one.get("annotations", {}).get("required", ()) and name not in value:
                 raise Wrong(f"Required field '{where}.{name}' not specified")
@@ -211,7 +211,7 @@ class Document:
 
 
 def parse_mask(text: str):
-    """"a,b(c,d/e)" to {"a": {}, "b": {"c": {}, "d": {"e": {}}}}, and what follows it."""
+    """ "a,b(c,d/e)" to {"a": {}, "b": {"c": {}, "d": {"e": {}}}}, and what follows it."""
     tree: dict = {}
     while True:
         match = re.match(r"[A-Za-z0-9_*]+", text)

@@ -144,7 +144,10 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         self.networks = {"default": True, "second": True, "custom": False}  # name -> of auto mode
         self.subnetworks = {(self.region(zone), name): net for zone in zones for name, net in (("podvm", "custom"), ("second", "second"))}
         self.disk_types = {"pd-standard", "pd-balanced", "pd-ssd", "hyperdisk-balanced"}
-        self.tag_keys = {"env": ("tagKeys/333", {"prod": "tagValues/444", "test": "tagValues/445"}), "team": ("tagKeys/334", {"a": "tagValues/446"})}
+        self.tag_keys = {
+            "env": ("tagKeys/333", {"prod": "tagValues/444", "test": "tagValues/445"}),
+            "team": ("tagKeys/334", {"a": "tagValues/446"}),
+        }
         self.quotas = {"CPUS": (500, 10), "N2D_CPUS": (100, 4), "INSTANCES": (100, 1), "IN_USE_ADDRESSES": (8, 0)}
         self.platforms = list(PLATFORMS)
         self.steps, self.operation_seconds, self.page_max = tuple(steps), operation_seconds, page_max
@@ -157,6 +160,7 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         self.permissions_used: set = set()
         self.tee_shown: Optional[str] = None  # instead of what was asked for
         self.nat_looks = 0  # looks until a public address is shown
+        self.unreachable: set = set()  # zones that lists over all zones leave out
         self.early_waits = 0  # waits that answer before the operation is done
         self.console = "kernel: started\n"
         self._numbers = itertools.count(88120)
@@ -179,7 +183,9 @@ class Gcp(Identity, Reads, Rules, server.Fake):
                 and (spot is None or spot == (body["scheduling"].get("provisioningModel") == "SPOT"))
             )
 
-        details = [{"errorInfo": {"reason": "resource_availability", "domain": "compute.googleapis.com", "metadatas": {"zone": zone or "any"}}}]
+        details = [
+            {"errorInfo": {"reason": "resource_availability", "domain": "compute.googleapis.com", "metadatas": {"zone": zone or "any"}}}
+        ]
         text = "The zone does not have enough resources available to fulfill the request."
         return self.fail_operation("instances.insert", code, text, 503, times, matches, details)
 
@@ -346,13 +352,16 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         return page
 
     def _scopes(self, call, kind: str, member: str, items: list) -> dict:
-        page = self._page(call, kind, items)
-        scopes: dict = {f"zones/{zone}": {"warning": {"code": "NO_RESULTS_ON_PAGE", "message": "none"}} for zone in self.zones}
+        """An aggregated list."""
+        away = {f"{BASE}projects/{PROJECT}/zones/{zone}" for zone in self.unreachable}
+        page = self._page(call, kind, [item for item in items if item["zone"] not in away])
+        empty = {"code": "NO_RESULTS_ON_PAGE", "message": "There are no results on this page."}
+        scopes: dict = {f"zones/{zone}": {"warning": empty} for zone in self.zones if zone not in self.unreachable}
         for item in page.pop("items", []):
-            scopes[f"zones/{item['zone'].rsplit('/', 1)[1]}"] = scope = scopes[f"zones/{item['zone'].rsplit('/', 1)[1]}"]
+            scope = scopes["zones/" + item["zone"].rsplit("/", 1)[1]]
             scope.pop("warning", None)
             scope.setdefault(member, []).append(item)
-        return {**page, "items": scopes}
+        return {**page, "items": scopes, **({"unreachables": sorted(away)} if away else {})}
 
     # ---- operations
 

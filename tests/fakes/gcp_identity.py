@@ -171,7 +171,11 @@ class Identity:
         if said["aud"] != self.url + "/token":
             raise oauth_error("invalid_grant", f"Invalid JWT: Failed audience check: {said['aud']}")
         now = self.now()
-        if said["exp"] - said["iat"] > 3600 or said["iat"] > now + SKEW_TAKEN_S or not now - SKEW_TAKEN_S < said["exp"] <= now + 3600 + SKEW_TAKEN_S:
+        if (
+            said["exp"] - said["iat"] > 3600
+            or said["iat"] > now + SKEW_TAKEN_S
+            or not now - SKEW_TAKEN_S < said["exp"] <= now + 3600 + SKEW_TAKEN_S
+        ):
             raise oauth_error(
                 "invalid_grant",
                 "Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe. "

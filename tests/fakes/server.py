@@ -204,6 +204,7 @@ class Fake:
         query = urllib.parse.parse_qs(parts.query, keep_blank_values=True)
         path = urllib.parse.unquote(parts.path)
         call = Call(time.monotonic(), "", method, path, query, headers, body)
+        outcome = None
         try:
             call.operation = self.operation(method, path, query, body)
             with self.lock:

@@ -5,6 +5,7 @@ The front reads every request by botocore's model and checks its signature with 
 before moto sees it.
 """
 
+import concurrent.futures
 import http.client
 import itertools
 import json
@@ -15,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 
@@ -88,6 +88,15 @@ class Driver:
         return process.returncode == -signal.SIGKILL
 
 
+def all_at_once(check, cases) -> None:
+    """Calls check(case) for all of them, some at the same time; they mostly wait. Says which ones fail."""
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        running = {case: pool.submit(check, case) for case in cases}
+    wrong = {case: future.exception() for case, future in running.items() if future.exception()}
+    for case, error in wrong.items():
+        raise AssertionError(f"{case}, of {sorted(wrong)} that fail: {error}") from error
+
+
 class Storm:
     """A hundred creations at once, each waiting for its address, against EC2's limit of launches."""
 
@@ -144,7 +153,6 @@ class Moto:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.folder = tempfile.TemporaryDirectory(prefix="aws-catalogue-")
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(self.port)],
             stdin=subprocess.DEVNULL,
@@ -178,7 +186,6 @@ class Moto:
             self.front.close()
         self.process.terminate()
         self.process.wait(20)
-        self.folder.cleanup()
 
     def forward(self, body: bytes) -> tuple:
         """Straight to moto, past the front: (status, answer)."""

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from aws_rig import Driver, ToolError
+from aws_rig import Driver, ToolError, all_at_once
 from fakes import ec2
 from peerpod import paths
 
@@ -352,21 +352,27 @@ def test_waits_end_at_their_deadline(cloud, driver):
 ERRORS = json.loads((pathlib.Path(__file__).parent / "aws_errors.json").read_text())
 
 
-@pytest.mark.parametrize("code", sorted(ERRORS["final"]))
-def test_every_final_error_is_told_with_code_request_and_kind(cloud, driver, code):
-    status, kind = ERRORS["final"][code]
-    cloud.fail("RunInstances", code, times=None, status=status)
-    error = failed(create, driver)
-    assert error.kind == kind
-    assert f"RunInstances: {code}: scripted (HTTP {status}, request request-{code})" in error.message
-    assert cloud.inventory() == {} and cloud.count("RunInstances") <= (2 if kind == "denied" else 1)
+def test_every_final_error_is_told_with_code_request_and_kind():
+    def check(code):
+        status, kind = ERRORS["final"][code]
+        with ec2.Ec2() as cloud:
+            cloud.fail("RunInstances", code, times=None, status=status)
+            error = failed(create, Driver(cloud))
+            assert error.kind == kind
+            assert f"RunInstances: {code}: scripted (HTTP {status}, request request-{code})" in error.message
+            assert cloud.inventory() == {} and cloud.count("RunInstances") <= (2 if kind == "denied" else 1)
+
+    all_at_once(check, ERRORS["final"])
 
 
-@pytest.mark.parametrize("code", sorted(ERRORS["passing"]))
-def test_every_passing_error_is_outlived(cloud, driver, code):
-    cloud.fail("RunInstances", code, status=ERRORS["passing"][code][0])
-    create(driver)
-    assert cloud.count("RunInstances") == 2 and len(cloud.live()) == 1
+def test_every_passing_error_is_outlived():
+    def check(code):
+        with ec2.Ec2() as cloud:
+            cloud.fail("RunInstances", code, status=ERRORS["passing"][code][0])
+            create(Driver(cloud))
+            assert cloud.count("RunInstances") == 2 and len(cloud.live()) == 1
+
+    all_at_once(check, ERRORS["passing"])
 
 
 @pytest.mark.parametrize("code", ["InvalidInstanceID.NotFound", "InvalidVolume.NotFound"])

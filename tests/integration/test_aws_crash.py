@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One instance or none, and nothing left over, wherever a process of the AWS driver dies and whatever answer is lost."""
 
-import concurrent.futures
 import itertools
 
 import pytest
 
-from aws_rig import Driver
+from aws_rig import Driver, all_at_once
 from fakes import ec2
 from fakes.server import ANY, Drop
 from test_aws import create, failed, new_token
@@ -33,11 +32,7 @@ def with_each_kind(check) -> None:
             more = {**more, **({"volumes": ",".join(volumes)} if volumes else {})}
             check(cloud, Driver(cloud), environment, {"name": "podvm-web", "cluster": "c1", "node": "n1", **more}, volumes)
 
-    with concurrent.futures.ThreadPoolExecutor(len(KINDS)) as pool:
-        running = {kind: pool.submit(one, kind) for kind in KINDS}
-    wrong = {kind: future.exception() for kind, future in running.items() if future.exception()}
-    for kind, error in wrong.items():
-        raise AssertionError(f"{kind}, of {sorted(wrong)} that fail") from error
+    all_at_once(one, KINDS)
 
 
 def is_whole(cloud, token, more, volumes) -> None:

@@ -40,9 +40,9 @@ class Killer:
                 return
             self.seen.append(call.operation)
             self.most = max(self.most, len(self.world.vms()))
-            self.hit = len(self.seen) == self.n
+            hit = self.hit = len(self.seen) == self.n
             process = self.world.stack.process
-        if self.hit:
+        if hit:  # nobody else's: several requests may be under way, and who waits for the end may start another
             process.kill()
             process.wait()
 

@@ -101,7 +101,9 @@ def test_without_credentials_the_metadata_server_has_them_and_says_where_we_are(
     assert rig.cloud.count("token") == 0
     del rig.cloud.metadata["instance/zone"]
     error = failed(look, rig, alone)
-    assert error.message.endswith("GCP_ZONE is not set, and this machine does not tell its own: metadata server: instance/zone: there is none")
+    assert error.message.endswith(
+        "GCP_ZONE is not set, and this machine does not tell its own: metadata server: instance/zone: there is none"
+    )
 
 
 def test_a_metadata_server_must_show_that_it_is_one(rig):
@@ -163,9 +165,15 @@ def test_the_quota_project_is_told(rig):
 @pytest.mark.parametrize(
     "environment, message",
     [
-        ({"GCP_CREDENTIALS": "/etc/key.json"}, "GCP_CREDENTIALS must be the JSON text itself; a path belongs into GOOGLE_APPLICATION_CREDENTIALS"),
+        (
+            {"GCP_CREDENTIALS": "/etc/key.json"},
+            "GCP_CREDENTIALS must be the JSON text itself; a path belongs into GOOGLE_APPLICATION_CREDENTIALS",
+        ),
         ({"GCP_CREDENTIALS": "{"}, "GCP_CREDENTIALS: this is no JSON object"),
-        ({"GCP_CREDENTIALS": '{"type":"x"}'}, 'GCP_CREDENTIALS: the type "x" is none of service_account, external_account, authorized_user'),
+        (
+            {"GCP_CREDENTIALS": '{"type":"x"}'},
+            'GCP_CREDENTIALS: the type "x" is none of service_account, external_account, authorized_user',
+        ),
         ({"GCP_CONFIDENTIAL_TYPE": None}, "GCP_CONFIDENTIAL_TYPE is not set: TDX, SEV or SEV_SNP, or set DISABLECVM=true for ordinary VMs"),
         ({"GCP_ZONE": None}, "GCP_ZONE (-zone) is not set: us-central1-a, or several, comma-separated"),
         ({"GCP_NETWORK": None}, "GCP_NETWORK (-network) is not set: global/networks/default, or set GCP_SUBNETWORK"),

@@ -178,10 +178,11 @@ class Wire:
 
 
 class Process:
-    def __init__(self, arguments, log: pathlib.Path, env=None):
+    def __init__(self, arguments, log: pathlib.Path, env=None, user=None):
         self.log = log
         self._out = open(log, "ab")
-        self.popen = subprocess.Popen(arguments, stderr=self._out, stdout=self._out, env={**os.environ, **(env or {})})
+        self.popen = subprocess.Popen(arguments, stderr=self._out, stdout=self._out, env={**os.environ, **(env or {})},
+                                      user=user)  # fmt: skip
 
     def text(self) -> str:
         return self.log.read_text()
@@ -267,6 +268,7 @@ class Rig:
         self.server = certificates.server("server") if tls else ("", "")
         self.forwarder_port = free_port()
         self.forwarder = self.proxy = self.control_client = None
+        self.proxies = []
         self.wire = Wire(self.forwarder_port)
         self.clients = []
 
@@ -279,13 +281,13 @@ class Rig:
             client.close()
         if self.control_client:
             self.control_client.close()
-        codes = [p.stop() for p in (self.proxy, self.forwarder) if p]
+        processes = [*self.proxies, *([self.forwarder] if self.forwarder else [])]
+        codes = [p.stop() for p in processes]
         self.wire.close()
         if self.agent:
             self.agent.close()
-        for p in (self.proxy, self.forwarder):
-            if p:
-                assert "runtime error" not in p.text() and "Sanitizer" not in p.text(), p.text()
+        for p in processes:
+            assert "runtime error" not in p.text() and "Sanitizer" not in p.text(), p.text()
         assert all(code in (0, 1, -9) for code in codes), codes
 
     def start_forwarder(self, server=None, client_ca=None, **kwargs):
@@ -305,15 +307,34 @@ class Rig:
         wait_for(lambda: "listening" in self.forwarder.text() or self.forwarder.popen.poll() is not None, "forwarder")
         return self.forwarder
 
-    def start_proxy(self, **kwargs):
-        self.proxy = Process(
-            [paths.program("agent-proxy"), "-control-socket", self.control_path, "-grace", self.grace],
-            self.folder / "proxy.log", **kwargs,
+    def launch_proxy(self, options=(), **kwargs) -> Process:
+        """Starts an agent-proxy, and waits for nothing."""
+        number = len(self.proxies)
+        process = Process(
+            [paths.program("agent-proxy"), "-control-socket", self.control_path, "-grace", self.grace, *options],
+            self.folder / (f"proxy-{number}.log" if number else "proxy.log"), **kwargs,
         )  # fmt: skip
+        self.proxies.append(process)
+        return process
+
+    def start_proxy(self, options=(), **kwargs):
+        self.proxy = self.launch_proxy(options, **kwargs)
+        self.connect_control()
+
+    def connect_control(self):
+        if self.control_client:
+            self.control_client.close()
         self.control_client = ttrpc.Client(
             ttrpc.wait_for_socket(str(self.control_path), alive=lambda: self.proxy.popen.poll() is None)
         )
         self.control = services.agent_proxy(self.control_client)
+
+    def hand_over(self, options=(), **kwargs) -> Process:
+        """Another agent-proxy takes over; returns the old one, which has ended."""
+        old, self.proxy = self.proxy, self.launch_proxy(options, **kwargs)
+        assert old.popen.wait(20) == 0, old.text() + self.proxy.text()
+        self.connect_control()
+        return old
 
     def open(self, timeout=10.0, address=None, server_name=NAME, ca=None, client=None, pinned="", sandbox="sb1",
              socket_path=None, wait=True):  # fmt: skip

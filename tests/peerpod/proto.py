@@ -18,6 +18,7 @@ if not all((_folder / f"{p.stem}_pb2.py").exists() for p in (paths.ROOT / "lib/p
 sys.path.insert(0, str(_folder))
 
 import agent_pb2 as agent  # noqa: E402,F401
+import handover_pb2 as handover  # noqa: E402,F401
 import hypervisor_pb2 as hypervisor  # noqa: E402,F401
 import proxy_pb2 as proxy  # noqa: E402,F401
 import ttrpc_pb2 as ttrpc  # noqa: E402,F401

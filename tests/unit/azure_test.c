@@ -839,6 +839,8 @@ static void test_headers_tell_when_to_come_back(void **state)
 		{"x-ms-ratelimit-remaining-subscription-deletes: 9\r\n", ARM_DELETE, 0, 500},
 		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;4\r\n",
 			ARM_CREATE, 0, 3000},
+		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVMSubscriptionMaximum;99,Microsoft.Compute/PutVMResource;2\r\n",
+			ARM_CREATE, 0, 0},
 		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;x\r\n", ARM_CREATE,
 			0, 0},
 	};

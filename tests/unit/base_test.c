@@ -88,6 +88,29 @@ static void test_file_is_replaced_whole_and_read_within_its_limit(void **state)
 	rmdir(folder);
 }
 
+static void test_a_file_that_was_replaced_is_another(void **state)
+{
+	(void)state;
+	char folder[] = "/tmp/base_test.XXXXXX", first[FILE_IDENTITY_SIZE],
+	     same[FILE_IDENTITY_SIZE], other[FILE_IDENTITY_SIZE];
+	assert_non_null(mkdtemp(folder));
+	cleanup(free_ptr) char *path = NULL;
+	assert_true(asprintf(&path, "%s/a", folder) > 0);
+	assert_int_equal(file_write(path, 0700, "one", 3, NULL), 0);
+	assert_int_equal(file_identity(path, first, NULL), 0);
+	assert_int_equal(chmod(path, 0755), 0);
+	assert_int_equal(file_identity(path, same, NULL), 0);
+	assert_string_equal(first, same);
+	assert_int_equal(file_write(path, 0700, "one", 3, NULL), 0);
+	assert_int_equal(file_identity(path, other, NULL), 0);
+	assert_string_not_equal(first, other);
+	file_remove(path, NULL);
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(file_identity(path, other, &err), -1);
+	assert_int_equal(err.kind, ERROR_GONE);
+	rmdir(folder);
+}
+
 static void test_bound_ends_at_its_deadline_and_on_cancel(void **state)
 {
 	(void)state;
@@ -158,6 +181,7 @@ int main(void)
 		cmocka_unit_test(test_error_gains_context_and_keeps_its_kind),
 		cmocka_unit_test(test_base64_round_trip_and_refusals),
 		cmocka_unit_test(test_file_is_replaced_whole_and_read_within_its_limit),
+		cmocka_unit_test(test_a_file_that_was_replaced_is_another),
 		cmocka_unit_test(test_bound_ends_at_its_deadline_and_on_cancel),
 		cmocka_unit_test(test_json_readers_say_what_is_wrong_where),
 	};

@@ -681,6 +681,49 @@ static void test_clients_of_one_ca_keep_apart(void **state)
 	world_free(&w);
 }
 
+/* What a client tells of itself makes the same again, pin and profile included: for another process. */
+static void test_a_client_can_be_made_again_from_its_parts(void **state)
+{
+	(void)state;
+	struct world w;
+	world_make(&w);
+	cleanup(tls_profile_free) struct tls_profile profile = {0};
+	static const char suites[] =
+		"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256";
+	assert_int_equal(tls_profile_parse("VersionTLS12", suites, &profile, NULL), 0);
+	struct tls_client_settings settings = {.ca_pem = tls_ca_cert_pem(w.ca),
+		.cert_pem = w.client.cert_pem,
+		.key_pem = &w.client.key_pem,
+		.pinned_cert_pem = w.server.cert_pem,
+		.profile = &profile};
+	struct tls_client *first = tls_client_new(&settings, NULL);
+	struct tls_client_parts parts;
+	tls_client_look(first, &parts);
+	assert_string_equal(parts.min_version, "VersionTLS12");
+	assert_string_equal(parts.suites, suites);
+	cleanup(tls_profile_free) struct tls_profile again = {0};
+	assert_int_equal(tls_profile_parse(parts.min_version, parts.suites, &again, NULL), 0);
+	const struct tls_client_settings told = {.ca_pem = parts.ca_pem,
+		.cert_pem = parts.cert_pem,
+		.key_pem = parts.key_pem,
+		.pin = parts.pin,
+		.profile = &again};
+	cleanup(tls_client_free_ptr) struct tls_client *second = tls_client_new(&told, NULL);
+	tls_client_free(first);
+	/* The pinned one is let in, another of the same CA and name is not. */
+	const struct tls_identity *servers[] = {&w.server, &w.other_server};
+	for (size_t i = 0; i < array_size(servers); i++) {
+		struct tls_server_settings ss = {.cert_pem = servers[i]->cert_pem,
+			.key_pem = &servers[i]->key_pem,
+			.client_ca_pem = w.client.cert_pem};
+		cleanup(SSL_CTX_free_ptr) SSL_CTX *sc = tls_server_context(&ss, NULL);
+		cleanup_error client_error = ERROR_INIT, server_error = ERROR_INIT;
+		shake(second, sc, "podvm-web-1", &client_error, &server_error);
+		assert_int_equal(client_error.kind, i ? ERROR_DENIED : ERROR_NONE);
+	}
+	world_free(&w);
+}
+
 static void test_a_client_without_certificate_is_not_let_in(void **state)
 {
 	(void)state;
@@ -796,6 +839,7 @@ int main(void)
 		cmocka_unit_test(test_handshakes),
 		cmocka_unit_test(test_no_common_version_or_suite_is_said_on_both_sides),
 		cmocka_unit_test(test_clients_of_one_ca_keep_apart),
+		cmocka_unit_test(test_a_client_can_be_made_again_from_its_parts),
 		cmocka_unit_test(test_a_client_without_certificate_is_not_let_in),
 		cmocka_unit_test(test_what_passes_by_itself_may_be_tried_again),
 		cmocka_unit_test(test_contexts_refuse_what_cannot_work),
