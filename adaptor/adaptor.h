@@ -112,6 +112,10 @@ void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound);
 /* What nobody asks for, until `stopping` fires: grace periods, orphaned instances, the pod network. */
 void adaptor_housekeep(struct adaptor *adaptor);
 
+/* Deletes what the provider lists of this sandbox, whatever its age: for one that is taken down. */
+int orphans_delete(struct adaptor *adaptor, const struct record *record, const struct bound *bound,
+	struct error *err);
+
 /* One round over the provider's instances; seen is what earlier rounds found (orphans.h). */
 struct orphans;
 int orphans_sweep(struct adaptor *adaptor, struct orphans *seen, const struct bound *bound,

@@ -114,7 +114,7 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err)
 			result = -1;
 			continue;
 		}
-		sandbox->created = true;
+		sandbox->created = sandbox->inherited = true;
 		if (sandbox_add(&adaptor->table, sandbox, err) < 0)
 			result = -1;
 		sandbox_unref(&adaptor->table, sandbox);

@@ -136,6 +136,44 @@ static void sweep_one(struct adaptor *adaptor, struct orphans *seen,
 		journal_remove_damaged(&adaptor->journal, instance->sandbox, NULL);
 }
 
+static bool is_text(const char *a, const char *b)
+{
+	return a && *a && b && !strcmp(a, b);
+}
+
+/* By its sandbox or its token; what a cloud lets nobody tag bears the name of its instance. */
+static bool is_of(const struct instance *instance, const struct record *record)
+{
+	bool tagged =
+		(instance->sandbox && *instance->sandbox) || (instance->token && *instance->token);
+	return is_text(instance->sandbox, record->sandbox) ||
+	       is_text(instance->token, record->token) ||
+	       (!tagged && is_text(instance->name, record->instance_name));
+}
+
+int orphans_delete(struct adaptor *adaptor, const struct record *record, const struct bound *bound,
+	struct error *err)
+{
+	const struct world *world = adaptor->world;
+	struct instance *instances = NULL;
+	size_t count = 0;
+	int result = world->driver->list(world->provider, adaptor->cluster,
+		adaptor->settings->node_name, &instances, &count, bound, err);
+	for (size_t i = 0; result == 0 && i < count; i++) {
+		const struct instance *one = &instances[i];
+		if (!orphan_is_ours(one, adaptor->cluster, adaptor->settings->node_name) ||
+			!is_of(one, record))
+			continue;
+		log_warn("%s is left of an unfinished creation: deleting it", one->id);
+		cleanup_error why = ERROR_INIT;
+		if (world->driver->delete (world->provider, one->id, bound, &why) < 0 &&
+			why.kind != ERROR_GONE)
+			result = error_move(err, &why);
+	}
+	instances_free(instances, count);
+	return result;
+}
+
 int orphans_sweep(struct adaptor *adaptor, struct orphans *seen, const struct bound *bound,
 	struct error *err)
 {

@@ -67,9 +67,23 @@ static int take_network_down(struct adaptor *adaptor, const struct record *recor
 	return 0;
 }
 
-static int delete_instance(struct adaptor *adaptor, const struct record *record,
+/*
+ * Nothing has the token. Where the process that made it has ended, its creation, or the undoing of that, may have been
+ * cut off and left parts of an instance; our own creations leave nothing, or what the search for orphans finds.
+ */
+static int delete_parts(struct adaptor *adaptor, const struct sandbox *sandbox,
 	const struct bound *bound, struct error *err)
 {
+	cleanup_error why = ERROR_INIT;
+	if (sandbox->inherited && orphans_delete(adaptor, &sandbox->record, bound, &why) < 0)
+		return note_failure("delete what an unfinished creation left", &why, err);
+	return 0;
+}
+
+static int delete_instance(struct adaptor *adaptor, const struct sandbox *sandbox,
+	const struct bound *bound, struct error *err)
+{
+	const struct record *record = &sandbox->record;
 	const struct provider_table *driver = adaptor->world->driver;
 	cleanup_error why = ERROR_INIT;
 	cleanup(instance_free) struct instance found = {0};
@@ -81,7 +95,7 @@ static int delete_instance(struct adaptor *adaptor, const struct record *record,
 		int result =
 			driver->find(adaptor->world->provider, record->token, &found, bound, &why);
 		if (result < 0 && why.kind == ERROR_GONE)
-			return 0;
+			return delete_parts(adaptor, sandbox, bound, err);
 		if (result < 0)
 			return note_failure("find the instance", &why, err);
 		id = found.id;
@@ -124,7 +138,7 @@ static int take_down(struct adaptor *adaptor, struct sandbox *sandbox, struct er
 	error_clear(&why);
 	close_proxy(adaptor, record, &bound);
 	int result = take_network_down(adaptor, record, err);
-	if (delete_instance(adaptor, record, &bound, err) < 0 || result < 0 ||
+	if (delete_instance(adaptor, sandbox, &bound, err) < 0 || result < 0 ||
 		remove_folder(adaptor, record, err) < 0)
 		return -1;
 	fault_before(FAULT_STOP_FORGET);

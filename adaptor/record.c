@@ -28,15 +28,16 @@ enum member_type { MEMBER_STRING, MEMBER_SECRET, MEMBER_INT, MEMBER_BOOL };
 
 struct member {
 	const char *key;
-	enum member_type type;
 	size_t place;
 	int64_t min, max; /* MEMBER_INT */
-	bool optional;    /* records of older programs lack it */
+	enum member_type type;
+	bool optional; /* records of older programs lack it */
 };
 
-#define MEMBER(key_, type_, member_, ...)                                           \
-	{                                                                           \
-		key_, MEMBER_##type_, offsetof(struct record, member_), __VA_ARGS__ \
+#define MEMBER(key_, type_, member_, ...)                                                       \
+	{                                                                                       \
+		.key = key_, .type = MEMBER_##type_, .place = offsetof(struct record, member_), \
+		__VA_ARGS__                                                                     \
 	}
 
 static const struct member members[] = {
@@ -51,7 +52,7 @@ static const struct member members[] = {
 	MEMBER("netns-device", INT, netns_device, 0, INT64_MAX),
 	MEMBER("netns-inode", INT, netns_inode, 0, INT64_MAX),
 	MEMBER("agent-socket", STRING, agent_socket),
-	MEMBER("vm-underlay-mtu", INT, vm_underlay_mtu, 0, 65535, true),
+	MEMBER("vm-underlay-mtu", INT, vm_underlay_mtu, 0, 65535, .optional = true),
 	MEMBER("tunnel-tls", BOOL, tunnel.tls),
 	MEMBER("tunnel-port", INT, tunnel.port, 1, 65535),
 	MEMBER("tunnel-server-name", STRING, tunnel.server_name),
@@ -67,8 +68,8 @@ static const struct member members[] = {
 	MEMBER("vcpus", INT, vcpus, 0, INT32_MAX),
 	MEMBER("memory-mib", INT, memory_mib, 0, INT32_MAX),
 	MEMBER("gpus", INT, gpus, 0, INT32_MAX),
-	MEMBER("tee", INT, tee, TEE_DEFAULT, TEE_SEV, true),
-	MEMBER("market", INT, market, MARKET_DEFAULT, MARKET_SPOT, true),
+	MEMBER("tee", INT, tee, TEE_DEFAULT, TEE_SEV, .optional = true),
+	MEMBER("market", INT, market, MARKET_DEFAULT, MARKET_SPOT, .optional = true),
 	MEMBER("second-nic", BOOL, second_nic),
 	MEMBER("initdata-digest", STRING, initdata_digest),
 	MEMBER("user-data", SECRET, user_data),

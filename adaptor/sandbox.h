@@ -29,6 +29,7 @@ struct sandbox {
 	struct sandbox *next;
 	unsigned references;
 	bool created;                /* CreateVM is through with it */
+	bool inherited;              /* from the process before: what it did may be cut off anywhere */
 	bool gone;                   /* taken down and forgotten */
 	bool stop_wanted;            /* StopVM came, or a grace period passed */
 	bool reaping;                /* a reaper has it, or will */

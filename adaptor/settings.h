@@ -33,7 +33,7 @@ struct settings {
 	int64_t vxlan_min_id;
 	char *host_interface;
 	char *tunnel_csum, *nic_tx_csum; /* "on", "off" */
-	char *initdata; /* base64(gzip(TOML)) or "" */
+	char *initdata;                  /* base64(gzip(TOML)) or "" */
 	bool cloud_config_verify;
 	bool check;
 	int64_t peerpods_limit;

@@ -121,7 +121,7 @@ static int print_answer_json(const struct invocation *in, const struct shelf *sh
 
 /* "aws in us-east-2, 8 vCPU, 16 GiB: 9 of 95 offerings fit; USD, prices of 2025-03-02" */
 static void print_head(const struct invocation *in, const struct shelf *shelf,
-	const struct request *request, const struct choice *choice)
+	const struct request *request, const struct choice *choice, bool cut)
 {
 	cleanup(buf_free) struct buf wish = BUF_INIT;
 	const struct prices *p = shelf->prices;
@@ -129,18 +129,27 @@ static void print_head(const struct invocation *in, const struct shelf *shelf,
 	printf("%s%s%s, %s: %zu of %zu offerings fit", in->values.provider,
 		*shelf->region ? " in " : "", shelf->region, buf_text(&wish), choice->fits,
 		choice->count);
-	if (choice->fits > FITS_SHOWN && !in->values.all)
+	if (cut)
 		printf(", the %d cheapest:", FITS_SHOWN);
 	if (p && *prices_date(p))
 		printf("\n%s for an hour, prices of %s", prices_currency(p), prices_date(p));
 	putchar('\n');
 }
 
+/* Whole lines: what shares one is shown or not together. */
+static size_t fits_shown(const struct invocation *in, const struct choice *choice)
+{
+	size_t at = 0;
+	for (size_t lines = 0; at < choice->fits && (in->values.all || lines < FITS_SHOWN); lines++)
+		at += choice_share(choice, at);
+	return at;
+}
+
 static int print_answer(const struct invocation *in, const struct shelf *shelf,
 	const struct request *request, const struct choice *choice, struct error *err)
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;
-	size_t fits = in->values.all || choice->fits < FITS_SHOWN ? choice->fits : FITS_SHOWN;
+	size_t fits = fits_shown(in, choice);
 	size_t left_out = choice->count - choice->fits;
 	cleanup(free_ptr) struct ranked_offering *ranked =
 		calloc(fits + left_out + 1, sizeof(*ranked));
@@ -150,7 +159,7 @@ static int print_answer(const struct invocation *in, const struct shelf *shelf,
 	memcpy(ranked + fits, choice->ranked + choice->fits, left_out * sizeof(*ranked));
 	const struct choice shown = {ranked, fits + left_out, fits};
 	choice_explain(&shown, in->values.all ? 0 : LEFT_OUT_SHOWN, &text);
-	print_head(in, shelf, request, choice);
+	print_head(in, shelf, request, choice, fits < choice->fits);
 	fputs(buf_text(&text), stdout);
 	return 0;
 }

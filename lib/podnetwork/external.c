@@ -18,6 +18,7 @@
 #include <string.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "podnetwork/announce.h"
 #include "podnetwork/netns.h"
 #include "podnetwork/snapshot.h"
 
@@ -181,6 +182,19 @@ static int drop_defaults(struct netlink *pod, const struct snapshot *inside, str
 	return 0;
 }
 
+/*
+ * While both interfaces were here, each answered for the other's address: whoever learned the primary's address
+ * with the MAC of the one that has moved would send into the pod.
+ */
+static void announce_primary(const struct snapshot *own, const struct link *moved)
+{
+	const struct route *primary = snapshot_default_route(own, AF_INET, NULL);
+	const struct link *link = primary ? snapshot_link_index(own, primary->index) : NULL;
+	const struct address *address = link ? snapshot_address(own, link, AF_INET) : NULL;
+	if (address && link->index != moved->index)
+		announce_ipv4(link, &address->ip);
+}
+
 int external_attach(struct netlink *root, struct netlink *pod, int podns,
 	const struct ip_prefix *worker, struct error *err)
 {
@@ -217,6 +231,7 @@ int external_attach(struct netlink *root, struct netlink *pod, int podns,
 		fault_point("podnet-ext-marked");
 		if (move(root, pod, podns, link, EXTERNAL_NAME, &external, &moved, err))
 			return -1;
+		announce_primary(&own, link);
 		log_info(
 			"pod network: the pod's way out is the VM's interface %s; the cluster's network "
 			"policies do not apply to it",

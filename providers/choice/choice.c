@@ -247,14 +247,39 @@ void choice_memory_size(int64_t mib, struct buf *out)
 
 enum column { TYPE, ZONE, MARKET, VCPUS, MEMORY, GPUS, TEES, PRICE, COLUMNS };
 
-static void cell_print(const struct offering *o, enum column column, struct buf *out)
+/* A line: the same offering in one or several zones. */
+struct line {
+	const struct ranked_offering *first;
+	size_t zones;
+};
+
+static bool shares(const struct ranked_offering *a, const struct ranked_offering *b)
 {
+	const struct offering *x = a->offering, *y = b->offering;
+	bool same = !strcmp(x->type, y->type) && x->spot == y->spot && x->vcpus == y->vcpus &&
+		    x->memory_mib == y->memory_mib && x->gpus == y->gpus && x->tees == y->tees &&
+		    x->price_micros == y->price_micros;
+	return same && !a->reason == !b->reason && (!a->reason || !strcmp(a->reason, b->reason));
+}
+
+size_t choice_share(const struct choice *choice, size_t at)
+{
+	size_t end = at + 1;
+	while (end < choice->count && shares(&choice->ranked[at], &choice->ranked[end]))
+		end++;
+	return end - at;
+}
+
+static void cell_print(const struct line *line, enum column column, struct buf *out)
+{
+	const struct offering *o = line->first->offering;
 	switch (column) {
 	case TYPE:
 		buf_append_text(out, o->type);
 		break;
 	case ZONE:
-		buf_append_text(out, o->zone);
+		for (size_t i = 0; i < line->zones; i++)
+			buf_printf(out, "%s%s", i ? ", " : "", line->first[i].offering->zone);
 		break;
 	case MARKET:
 		buf_append_text(out, o->spot ? "spot" : "on-demand");
@@ -285,50 +310,69 @@ static void cell_print(const struct offering *o, enum column column, struct buf 
 	}
 }
 
-static size_t cell_width(const struct offering *o, enum column column)
+static void widen(const struct line *line, size_t *widths)
 {
-	cleanup(buf_free) struct buf cell = BUF_INIT;
-	cell_print(o, column, &cell);
-	return cell.len;
+	for (enum column c = TYPE; c < COLUMNS; c++) {
+		cleanup(buf_free) struct buf cell = BUF_INIT;
+		cell_print(line, c, &cell);
+		widths[c] = cell.len > widths[c] ? cell.len : widths[c];
+	}
 }
 
 /* A column in which nothing is said takes no room. */
-static void row_print(const struct offering *o, const size_t *widths, struct buf *out)
+static void line_print(const struct line *line, const size_t *widths, struct buf *out)
 {
 	for (enum column c = TYPE; c < COLUMNS; c++) {
 		bool number = c == VCPUS || c == MEMORY || c == GPUS || c == PRICE;
 		cleanup(buf_free) struct buf cell = BUF_INIT;
 		if (!widths[c])
 			continue;
-		cell_print(o, c, &cell);
+		cell_print(line, c, &cell);
 		buf_printf(out, "  %*s", number ? (int)widths[c] : -(int)widths[c],
 			buf_text(&cell));
 	}
+	if (line->first->reason)
+		buf_printf(out, "  %s", line->first->reason);
+	buf_printf(out, "\n");
+}
+
+static struct line line_at(const struct choice *choice, size_t at)
+{
+	return (struct line){&choice->ranked[at], choice_share(choice, at)};
+}
+
+/* Where the lines that are shown end, and how many are not. */
+static size_t shown_end(const struct choice *choice, size_t most, size_t *more)
+{
+	size_t end = choice->fits, lines = 0;
+	for (size_t at = end; at < choice->count; at += choice_share(choice, at)) {
+		lines++;
+		if (!most || lines <= most)
+			end = at + choice_share(choice, at);
+	}
+	*more = most && lines > most ? lines - most : 0;
+	return end;
 }
 
 void choice_explain(const struct choice *choice, size_t most, struct buf *out)
 {
-	size_t left_out = choice->count - choice->fits;
-	size_t shown = most && left_out > most ? most : left_out;
-	size_t widths[COLUMNS] = {0};
-	for (size_t i = 0; i < choice->fits + shown; i++) {
-		for (enum column c = TYPE; c < COLUMNS; c++) {
-			size_t width = cell_width(choice->ranked[i].offering, c);
-			widths[c] = width > widths[c] ? width : widths[c];
-		}
+	size_t widths[COLUMNS] = {0}, more, number = 0;
+	size_t end = shown_end(choice, most, &more);
+	struct line line;
+	for (size_t at = 0; at < end; at += line.zones) {
+		line = line_at(choice, at);
+		widen(&line, widths);
 	}
-	for (size_t i = 0; i < choice->fits; i++) {
-		buf_printf(out, "%4zu.", i + 1);
-		row_print(choice->ranked[i].offering, widths, out);
-		buf_printf(out, "\n");
+	for (size_t at = 0; at < end; at += line.zones) {
+		line = line_at(choice, at);
+		if (at == choice->fits)
+			buf_printf(out, "left out, the nearest first:\n");
+		if (at < choice->fits)
+			buf_printf(out, "%4zu.", ++number);
+		else
+			buf_printf(out, "    -");
+		line_print(&line, widths, out);
 	}
-	if (shown)
-		buf_printf(out, "left out, the nearest first:\n");
-	for (size_t i = choice->fits; i < choice->fits + shown; i++) {
-		buf_printf(out, "    -");
-		row_print(choice->ranked[i].offering, widths, out);
-		buf_printf(out, "  %s\n", choice->ranked[i].reason);
-	}
-	if (shown < left_out)
-		buf_printf(out, "    and %zu more\n", left_out - shown);
+	if (more)
+		buf_printf(out, "    and %zu more\n", more);
 }

@@ -75,10 +75,13 @@ int choice_rank(const struct offering *catalogue, size_t count,
 void choice_free(struct choice *choice);
 
 /*
- * The ranking as text, in columns: a line per offering with price and size; then, nearest first, what was left out
- * and all that was against it, at most `most` lines (0: all).
+ * The ranking as text, in columns: what fits with price and size; then, nearest first, what was left out and all that
+ * was against it, at most `most` lines (0: all). What differs in nothing but its zone shares a line.
  */
 void choice_explain(const struct choice *choice, size_t most, struct buf *out);
+
+/* How many entries, from this one on, share its line. */
+size_t choice_share(const struct choice *choice, size_t at);
 
 /* "0.0864", "1.81287": at least four decimals, more where they say something. Appended. */
 void choice_price(int64_t micros, struct buf *out);

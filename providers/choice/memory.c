@@ -99,9 +99,10 @@ enum error_kind choice_memory_look(struct choice_memory *memory, const struct of
 			refusal_free(refusal);
 			continue;
 		}
-		if (kind == ERROR_NONE && covers(refusal, offering)) {
+		uint64_t left = refusal->until_ns - now;
+		if (covers(refusal, offering) && (kind == ERROR_NONE || left > *left_ns)) {
 			kind = refusal->kind;
-			*left_ns = refusal->until_ns - now;
+			*left_ns = left;
 		}
 		at = &refusal->next;
 	}

@@ -220,8 +220,9 @@ struct prices *prices_read(const char *provider, const char *name, const void *t
 /* prices/<provider>.json beside the file that this code is in. NULL: not known. */
 static char *own_path(const char *provider)
 {
+	static const char here; /* in the same file as this code */
 	Dl_info info;
-	if (!dladdr((const void *)(uintptr_t)prices_load, &info) || !info.dli_fname)
+	if (!dladdr(&here, &info) || !info.dli_fname)
 		return NULL;
 	cleanup(free_ptr) char *file = realpath(info.dli_fname, NULL);
 	char *path;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """make demo: one pod, one VM, from nothing to nothing left, on this machine.
 
-Builds, makes the image, starts libvirt's daemon where none runs, a pod network and the adaptor, and then
-is the shim: CreateVM, StartVM, a sandbox, two containers, what one does with them, StopVM. Says on one line
+Builds, makes the image where the driver needs one, starts what stands behind the driver (backends.py: libvirt's daemon, a
+bridge, a fake cloud), a pod network and the adaptor, and then is the shim: CreateVM, StartVM, a sandbox, two containers, what one does with them, StopVM. Says on one line
 per stage what it took and what was seen, then shows that nothing is left.
 """
 
@@ -20,7 +20,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-PREFIX = "ppdemo"
+from backends import BACKENDS, PREFIX  # noqa: E402
+
 WEB_PORT = 8080
 
 
@@ -87,50 +88,6 @@ def count_bytes(path: pathlib.Path) -> str:
     return f"{path.stat().st_size / 1e6:.1f} MB"
 
 
-# ---- what a driver needs ------------------------------------------------------------------------------
-
-
-class Netns:
-    """What peerpod.libvirt is for libvirt. The netns driver needs a bridge; it is the demo's, as libvirt's network is."""
-
-    bridge = f"{PREFIX}-vms"
-    subnet = "192.168.149.0/24"
-
-    def __init__(self):
-        self.stack = None
-
-    def start(self) -> None:
-        from peerpod import cni
-
-        cni.run("ip", "link", "add", self.bridge, "type", "bridge")
-
-    def environment(self) -> dict:
-        return {"NETNS_BRIDGE": self.bridge, "NETNS_SUBNET": self.subnet}
-
-    def options(self) -> list:
-        return []
-
-    def console(self) -> str:
-        logs = sorted(self.stack.netns_state.glob("*/console.log")) if self.stack else []
-        return logs[-1].read_text(errors="replace") if logs else ""
-
-    def left(self) -> list:
-        return [f"instance {i}" for i in self.stack.instances()]
-
-    def stop(self) -> None:
-        from peerpod import cni
-
-        cni.run("ip", "link", "delete", self.bridge, check=False)
-
-
-def make_backend(driver: str, folder: pathlib.Path):
-    if driver == "netns":
-        return Netns()
-    from peerpod import libvirt
-
-    return libvirt.Libvirt(folder / "libvirt", PREFIX, ROOT / "build/image/local")
-
-
 # ---- the demo -----------------------------------------------------------------------------------------
 
 
@@ -139,8 +96,9 @@ class Demo:
         self.driver = driver
         self.folder = folder
         self.stages = Stages()
-        self.backend = make_backend(driver, folder)
+        self.backend = BACKENDS[driver](driver, folder, ROOT)
         self.stack = self.network = self.shim = self.web = self.ticker = None
+        self.said = ""
         self.undo: list = []  # what ends what was begun, in the order of beginning
 
     def build(self) -> str:
@@ -155,12 +113,7 @@ class Demo:
 
     def start_backend(self) -> str:
         self.undo.append(self.backend.stop)
-        self.backend.start()
-        if self.driver == "netns":
-            return f"bridge {self.backend.bridge}, {self.backend.subnet}"
-        whose = "our own daemon" if self.backend.is_ours else "the daemon that runs here"
-        values = self.backend.values
-        return f"{whose}, network {values['LIBVIRT_NET']} {values['LIBVIRT_NET_GATEWAY']}/24"
+        return self.backend.start()
 
     def sweep(self) -> None:
         """What an earlier demo left that was killed before it could clean up."""
@@ -182,7 +135,7 @@ class Demo:
         self.had_rules = "table inet peerpod" in cni.run("nft", "list", "tables")
         self.undo.append(self.remove_rules)
         self.stack = stack.Stack(self.driver, cni.Host(), self.backend.environment(), self.backend.options())
-        self.backend.stack = self.stack
+        self.stack.netns_state = self.backend.state or self.stack.netns_state
         self.undo.append(self.stack.close)
         self.stack.start()
         ttrpc.wait_for_socket(self.stack.proxy_socket).close()
@@ -288,7 +241,7 @@ class Demo:
         return "containers killed, sandbox destroyed, VM deleted; a second StopVM succeeds too"
 
     def stop_all(self) -> str:
-        left = [line for line in self.picture().new_since(self.before) if line.startswith("nft: element")]
+        left = [line for line in self.picture().new_since(self.before) if self.shim.id in line]
         left += self.backend.left() + [f"record {r}" for r in self.stack.records()]
         left += [f"agent socket folder {p.name}" for p in self.stack.pods_dir.glob("*")]
         self.end()
@@ -316,34 +269,31 @@ class Demo:
         except TimeoutError:
             raise Failed("left behind:\n  " + "\n  ".join(self.left_now())) from None
         others = len(self.picture().new_since(self.before))
-        looked = "links, nft rules, network namespaces, cgroups, processes, records, sockets"
-        return (
-            f"looked at {looked}{', domains, volumes' if self.driver == 'libvirt' else ''}"
-            f"{f' ({others} new ones are not of the demo)' if others else ''}"
-        )
+        looked = f"links, nft rules, network namespaces, cgroups, processes, records, sockets, {self.backend.looked}"
+        return f"looked at {looked}{f' ({others} new ones are not of the demo)' if others else ''}"
 
     def left_now(self) -> list:
         """What is new on this machine and bears a name of the demo's."""
-        names = [PREFIX, str(self.folder), str(self.stack.folder), "peerpod"]
-        if self.driver == "libvirt":
-            names.append(self.backend.values["LIBVIRT_NET_BRIDGE"])
+        names = [PREFIX, str(self.folder), str(self.stack.folder), self.shim.id, "cgroup:", *self.backend.traces()]
         return [line for line in self.picture().new_since(self.before) if any(n in line for n in names)]
 
     def picture(self):
         from peerpod import cni, leaks
 
         folders = [str(self.folder)] + ([str(self.stack.folder)] if self.stack else [])
-        return leaks.Picture(cni.Host(), commands=folders)
+        if self.stack:  # cgroups are ours whose instance is in a log of ours; logs go with what wrote them
+            self.said = max(self.said, self.stack.log() + self.backend.log(), key=len)
+        return leaks.Picture(cni.Host(), commands=folders, log=self.said)
 
     def run(self, installed: float) -> None:
         stages = self.stages
         stages.add("install", installed)
         stages.run("build", self.build)
-        if self.driver == "libvirt":
+        if self.backend.image:
             stages.run("image", self.image)
         self.sweep()
         self.before = self.picture()
-        stages.run("libvirt daemon" if self.driver == "libvirt" else "bridge", self.start_backend)
+        stages.run(self.backend.stage, self.start_backend)
         stages.run("pod network", self.start_network)
         stages.run("adaptor", self.start_adaptor)
         stages.run("CreateVM", self.create_vm)
@@ -380,7 +330,7 @@ class Demo:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--driver", choices=["libvirt", "netns"], default="libvirt")
+    parser.add_argument("--driver", choices=list(BACKENDS), default="libvirt")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build/demo")
     parser.add_argument("--installed", type=int, default=0, help="nanoseconds that the installation took")
     arguments = parser.parse_args()

@@ -16,6 +16,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -79,6 +80,7 @@ class Netns:
         self._own_state = state is None
         self.state = pathlib.Path(state or tempfile.mkdtemp(prefix="ppn", dir="/tmp"))
         self.state.mkdir(parents=True, exist_ok=True)
+        self._salt = secrets.token_hex(8)  # cgroups are named after tokens, and every fake's first instance has the same name
         self._lock = threading.Lock()
         self._log = self.state / "provider-tool.log"
         self._had_bridge = self._bridge_exists()
@@ -88,7 +90,7 @@ class Netns:
         return self.worker.run(function)
 
     def create(self, name: str, user_data: bytes, nics: int = 1) -> Instance:
-        token = hashlib.sha256(name.encode()).hexdigest()[:32]
+        token = hashlib.sha256(f"{self._salt} {name}".encode()).hexdigest()[:32]
         descriptor, file = tempfile.mkstemp(prefix="user-data-", dir=self.state)
         try:
             with open(descriptor, "wb") as out:
@@ -117,20 +119,30 @@ class Netns:
         path = self.state / instance.token / "console.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def log(self) -> str:
+        """What the netns driver said."""
+        return self._log.read_text(errors="replace")
+
+    def sweep(self) -> None:
+        """Deletes all, also what a run left that was killed."""
+        for token in self.tokens():
+            self._ask("delete", id=f"netns-{token}")
+        with self._lock:
+            self.existing.clear()
+
     def close(self) -> None:
-        """Deletes what is left; then nothing is there that was not before."""
+        """Deletes what is left; then nothing is there that was not before. A second time does nothing."""
+        if self._tool.poll() is not None and self._tool.stdin.closed:
+            return
         try:
-            for token in self.tokens():
-                self._ask("delete", id=f"netns-{token}")
+            self.sweep()
         finally:
-            with self._lock:
-                self.existing.clear()
             self._tool.stdin.close()
             self._tool.wait(20)
             self._tool.stdout.close()
             if not self._had_bridge and self._bridge_exists():
                 self.worker.ip("link", "delete", self.bridge, check=False)
-        said = self._log.read_text(errors="replace")
+        said = self.log()
         if "Sanitizer" in said or "runtime error:" in said:
             raise AssertionError(f"{self._log}:\n{said[-4000:]}")
         if self._own_state:
@@ -172,7 +184,7 @@ class Netns:
             except BrokenPipeError:
                 line = b""
         if not line:
-            raise RuntimeError(f"provider-tool ended: {self._log.read_text(errors='replace')[-2000:]}")
+            raise RuntimeError(f"provider-tool ended: {self.log()[-2000:]}")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(f"netns {verb}: {answer['error']}: {answer['message']}")

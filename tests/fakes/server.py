@@ -162,7 +162,7 @@ class Fake:
             return [call for call in self.calls if call.operation == operation]
 
     def close(self) -> None:
-        """Ends every connection; raises what went wrong in the fake's own code."""
+        """Ends every connection and every instance; raises what went wrong in the fake's own code."""
         if self._closed.is_set():
             return
         self._closed.set()
@@ -170,6 +170,7 @@ class Fake:
         self._thread.join()
         self._server.server_close()
         self._server.drop_connections()
+        self.instances.close()
         if self.errors:
             raise AssertionError(f"{type(self).__name__}: {len(self.errors)} failures of its own code, the first:\n{self.errors[0]}")
 

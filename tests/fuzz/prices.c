@@ -47,6 +47,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cleanup_json *file = json_parse("file", data, size, size, false, NULL);
 	const char *region;
 	json_t *entries;
-	json_object_foreach(json_object_get(file, "regions"), region, entries) ask(prices, region);
+	json_object_foreach(json_object_get(file, "regions"), region, entries)
+	{
+		ask(prices, region);
+	}
 	return 0;
 }

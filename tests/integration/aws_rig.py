@@ -210,7 +210,7 @@ class Moto:
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.front.url,
             "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_CATALOGUE_FOLDER": "/nonexistent/catalogue",
+            "AWS_CATALOGUE_FOLDER": "",
             "AWS_SUBNET_ID": self.subnets[0],
             "AWS_SG_IDS": self.group,
             "PODVM_AMI_ID": self.image,

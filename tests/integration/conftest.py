@@ -11,7 +11,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from peerpod import cni, leaks, paths, stack  # noqa: E402
+from fakes.instances import Netns  # noqa: E402
+from peerpod import cni, clouds, leaks, paths, stack  # noqa: E402
 
 # Failures of what must be there in CI; elsewhere a reason to skip.
 IN_CI = bool(os.environ.get("CI"))
@@ -26,23 +27,32 @@ def need(condition: bool, reason: str) -> None:
 
 
 class World:
-    """A worker in a namespace of its own, its pod network, an adaptor with the netns driver."""
+    """A worker in a namespace of its own, its pod network, an adaptor. driver: "netns", or a cloud whose fake
+    (settings: the fake's own) then runs at the worker's 127.0.0.1 and has netns instances."""
 
     bridge = "pp-netns0"
 
-    def __init__(self, environment=(), options=()):
+    def __init__(self, environment=(), options=(), driver="netns", **settings):
         self.prefix = "t" + secrets.token_hex(2)
+        self.driver = driver
         self.worker = cni.Worker(self.prefix)
-        try:
-            self.network = cni.Bridge(self.worker, self.prefix)
-            self.stack = stack.Stack(
-                "netns", self.worker, dict(environment), [f"-host-interface={self.bridge}", *options]
-            )
-        except BaseException:
-            self.worker.close()
-            raise
+        self.instances = self.cloud = None
         self.shims: list = []
         self.before = None
+        try:
+            self.network = cni.Bridge(self.worker, self.prefix)
+            variables = dict(environment)
+            if driver != "netns":
+                self.instances = Netns(self.bridge, worker=self.worker)
+                self.cloud = clouds.make(driver, self.instances, **settings)
+                variables = {**self.cloud.environment(), **variables}
+            self.stack = stack.Stack(driver, self.worker, variables, [f"-host-interface={self.bridge}", *options])
+            if self.instances:
+                self.stack.netns_state = self.instances.state
+        except BaseException:
+            self.close_cloud()
+            self.worker.close()
+            raise
 
     def start(self, **how) -> "World":
         self.stack.start(**how)
@@ -51,7 +61,16 @@ class World:
         return self
 
     def picture(self) -> leaks.Picture:
-        return self.stack.picture(netns=self.prefix)
+        said = self.instances.log() if self.instances else ""
+        return self.stack.picture(netns=self.prefix, also_log=said)
+
+    def inventory(self) -> dict:
+        """What the cloud has that costs money or is ours."""
+        return self.cloud.inventory() if self.cloud else {"instances": self.stack.instances()}
+
+    def vms(self) -> list:
+        """The instances in it."""
+        return clouds.instances_in(self.driver, self.inventory()) if self.cloud else self.stack.instances()
 
     def shim(self, name: str = "web", **more):
         """A pod network namespace and the shim for it."""
@@ -78,9 +97,17 @@ class World:
             self.network.remove_pod(shim.pod_netns)
         self.shims = []
         try:
-            wait_until(lambda: not self.picture().new_since(self.before), timeout, "nothing is left", 0.05)
+            wait_until(lambda: not self.left(), timeout, "nothing is left", 0.05)
         except TimeoutError:
-            raise AssertionError("left behind:\n" + "\n".join(self.picture().new_since(self.before))) from None
+            raise AssertionError("left behind:\n" + "\n".join(self.left())) from None
+
+    def left(self) -> list:
+        """Lines, one for each thing that was not there before."""
+        return self.picture().new_since(self.before) + [f"{kind}: {names}" for kind, names in self.inventory().items() if names]
+
+    def close_cloud(self) -> None:
+        if what := self.cloud or self.instances:
+            what.close()
 
     def close(self, failed: bool) -> None:
         try:
@@ -88,8 +115,11 @@ class World:
                 shim.close()
             self.stack.__exit__(AssertionError if failed else None)
         finally:
-            self.network.close()
-            self.worker.close()
+            try:
+                self.close_cloud()
+            finally:
+                self.network.close()
+                self.worker.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -202,6 +202,14 @@ def test_the_ranking_for_people():
     assert some[0].endswith("offerings fit, the 10 cheapest:") and some[12] == "left out, the nearest first:"
 
 
+def test_zones_that_cost_the_same_share_a_line():
+    zones = "europe-west4-a,europe-west4-b"
+    out = choose("--provider=gcp", "--offline", "--region=europe-west4", "--vcpu=4", "--memory=16Gi", "--tee=snp", f"--zones={zones}")
+    first, second = out.splitlines()[2:4]
+    assert first.split()[1:6] == ["n2d-standard-4", "europe-west4-a,", "europe-west4-b", "on-demand", "4"]
+    assert second.split()[1] == "n2d-highmem-4"
+
+
 def test_what_has_no_price_comes_last_and_says_so():
     out = choose("--provider=azure", "--offline", "--region=eastus2", "--vcpu=2", "--memory=8Gi", "--all", "--json")
     ranked = [r["price"] for r in json.loads(out)["ranking"] if not r["left_out"]]

@@ -72,7 +72,7 @@ def rss_kib(pid: int) -> int:
 
 
 class Stack:
-    """driver: "netns" or "libvirt". environment: more variables for the adaptor, as a ConfigMap has them."""
+    """driver: "netns", "libvirt", or a cloud's. environment: more variables for the adaptor, as a ConfigMap has them."""
 
     def __init__(self, driver: str, worker, environment=(), options=(), folder: Optional[pathlib.Path] = None):
         self.driver = driver
@@ -90,6 +90,7 @@ class Stack:
             "NODE_NAME": "",
             "NETNS_STATE_DIR": str(self.netns_state),
             "NETNS_BUNDLES": str(paths.BUILD / "bundles"),
+            f"{driver.upper()}_CATALOGUE_FOLDER": str(self.folder / "catalogue"),
             **dict(environment),
         }
         self.process: Optional[subprocess.Popen] = None
@@ -287,11 +288,13 @@ class Stack:
             if found := BAD_WORDS.search(text):
                 raise AssertionError(f"{path}: {found.group()}:\n{text[max(0, found.start() - 500) : found.start() + 4000]}")
 
-    def picture(self, **more) -> leaks.Picture:
-        """What exists now, for a comparison; logs and what a stack keeps for its life are left out."""
+    def picture(self, also_log: str = "", **more) -> leaks.Picture:
+        """What exists now, for a comparison; logs and what a stack keeps for its life are left out. also_log: what
+        names instances besides the adaptor's log."""
         keep = [".log", "/tls/", "hypervisor.sock", "agent-proxy", "/lock", "/addresses", "cluster"]
         folders = [self.pods_dir, self.state_dir / "sandboxes", self.netns_state]
-        return leaks.Picture(self.worker, folders, keep, commands=[str(self.netns_state)], log=self.log(), **more)
+        log = self.log() + also_log
+        return leaks.Picture(self.worker, folders, keep, commands=[str(self.netns_state)], log=log, **more)
 
 
 class _Connected:

@@ -68,7 +68,7 @@ static void print(json_t *value)
 {
 	flockfile(stdout);
 	json_dumpf(value, stdout, JSON_COMPACT | JSON_SORT_KEYS);
-	putchar('\n');
+	putchar_unlocked('\n');
 	fflush(stdout);
 	funlockfile(stdout);
 	json_decref(value);

@@ -549,6 +549,43 @@ static void test_a_deletion_is_finished_after_a_restart(void **state)
 	fake_node_free(&node);
 }
 
+/* As a kill -9 in the middle of the creation leaves the journal. */
+static void cut_off_while_creating(void)
+{
+	struct record *records;
+	size_t count;
+	assert_int_equal(journal_read_all(&node.adaptor.journal, &records, &count, NULL), 0);
+	assert_int_equal(count, 1);
+	records[0].state = SANDBOX_STARTING;
+	records[0].stage = STAGE_CREATING;
+	assert_int_equal(journal_write(&node.adaptor.journal, &records[0],
+				 FAULT_START_RECORD_CREATING, NULL),
+		0);
+	record_free(&records[0]);
+	free(records);
+}
+
+static void test_parts_that_a_creation_left_behind_go_after_a_restart(void **state)
+{
+	(void)state;
+	node_with(NULL);
+	const char *cluster = node.adaptor.cluster, *name = node.settings.node_name;
+	assert_int_equal(fake_create(&node, "s1", NULL), 0);
+	cut_off_while_creating();
+	/* No token leads to them: a disk, say, whose machine was never made. */
+	fake_add_instance(cluster, name, "s1", 0);
+	fake_add_instance(cluster, name, "another", 0);
+	fake_add_instance("others", name, "s1", 0);
+	fake_node_down(&node);
+	fake_node_up(&node);
+	assert_true(fake_wait_for(&node, table_is_empty));
+	assert_int_equal(fake_count().instances, 2);
+	assert_true(fake_has_instance_of("another"));
+	assert_true(fake_has_instance_of("s1")); /* the other cluster's */
+	assert_int_equal(fake_count().deletes, 1);
+	fake_node_free(&node);
+}
+
 static void test_a_second_adaptor_on_the_same_state_is_refused(void **state)
 {
 	(void)state;
@@ -634,6 +671,7 @@ int main(void)
 		cmocka_unit_test(test_a_running_pod_survives_a_restart),
 		cmocka_unit_test(test_a_created_sandbox_can_be_started_after_a_restart),
 		cmocka_unit_test(test_a_deletion_is_finished_after_a_restart),
+		cmocka_unit_test(test_parts_that_a_creation_left_behind_go_after_a_restart),
 		cmocka_unit_test(test_a_second_adaptor_on_the_same_state_is_refused),
 		cmocka_unit_test(
 			test_a_damaged_record_is_put_aside_and_its_instance_goes_at_stop_vm),

@@ -174,6 +174,34 @@ static void test_choose_takes_any_type_and_partial_wishes(void **state)
 	choice_free(&choice);
 }
 
+static void test_what_differs_in_its_zone_alone_shares_a_line(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{"a", "f", "z2", false, 2, 4096, 0, 0, 0, 0, 5},
+		{"a", "f", "z1", true, 2, 4096, 0, 0, 0, 0, 3},
+		{"a", "f", "z1", false, 2, 4096, 0, 0, 0, 0, 5},
+		{"a", "f", "z3", false, 2, 4096, 0, 0, 0, 0, 4},
+		{"b", "f", "z1", false, 1, 1024, 0, 0, 0, 0, 1},
+		{"b", "f", "z2", false, 1, 1024, 0, 0, 0, 0, 1},
+		{"c", "f", "z1", false, 1, 512, 0, 0, 0, 0, 1},
+	};
+	struct choice_request request = {.vcpus = 2, .any_type = true};
+	struct choice choice;
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	assert_int_equal(choice_rank(list, array_size(list), &request, NULL, &choice, NULL), 0);
+	choice_explain(&choice, 1, &text);
+	assert_string_equal(buf_text(&text),
+		"   1.  a  z3      on-demand  2 vCPU  4 GiB  0.000004/h\n"
+		"   2.  a  z1, z2  on-demand  2 vCPU  4 GiB  0.000005/h\n"
+		"left out, the nearest first:\n"
+		"    -  a  z1      spot       2 vCPU  4 GiB  0.000003/h  spot is not wanted\n"
+		"    and 2 more\n");
+	assert_int_equal(choice_share(&choice, 0), 1);
+	assert_int_equal(choice_share(&choice, 1), 2);
+	choice_free(&choice);
+}
+
 static void test_sizes_and_prices_are_short_and_exact(void **state)
 {
 	(void)state;
@@ -289,6 +317,7 @@ int main(void)
 		cmocka_unit_test(test_all_that_is_against_a_type_is_said),
 		cmocka_unit_test(test_the_nearest_misses_come_first),
 		cmocka_unit_test(test_choose_takes_any_type_and_partial_wishes),
+		cmocka_unit_test(test_what_differs_in_its_zone_alone_shares_a_line),
 		cmocka_unit_test(test_sizes_and_prices_are_short_and_exact),
 		cmocka_unit_test(test_refusals_are_remembered_by_offering_and_by_family),
 		cmocka_unit_test(test_10000_requests_agree_with_the_oracle),

@@ -1,0 +1,939 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * azure_test.c - what the Azure driver writes and reads: names, ids, bodies, tokens, errors, sizes, permissions, options
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/base64.h"
+#include "providers/azure/arm.h"
+#include "providers/azure/arm_id.h"
+#include "providers/azure/catalogue.h"
+#include "providers/azure/cloud.h"
+#include "providers/azure/driver.h"
+#include "providers/azure/failure.h"
+#include "providers/azure/image.h"
+#include "providers/azure/launch.h"
+#include "providers/azure/name.h"
+#include "providers/azure/permissions.h"
+#include "providers/azure/ssh_key.h"
+#include "providers/azure/tags.h"
+#include "providers/azure/token.h"
+#include "providers/azure/vm.h"
+
+#define assert_contains(text, part)                                      \
+	do {                                                             \
+		if (!strstr(text, part))                                 \
+			fail_msg("\"%s\" is not in \"%s\"", part, text); \
+	} while (0)
+
+#define GROUP "/subscriptions/s-1/resourceGroups/Group_1/providers/"
+
+static json_t *json_of(const char *text)
+{
+	json_t *value = json_loads(text, 0, NULL);
+	assert_non_null(value);
+	return value;
+}
+
+/* ---- errors -------------------------------------------------------------------------------------- */
+
+/* Every code of the specification's tables. */
+static const struct {
+	const char *code, *message;
+	int status;
+	enum error_kind kind;
+	const char *advice;
+} codes[] = {
+	{"TooManyRequests", "", 429, ERROR_THROTTLED, NULL},
+	{"SubscriptionRequestsThrottled", "", 429, ERROR_THROTTLED, NULL},
+	{"SubscriptionRequestsThrottled", "", 0, ERROR_THROTTLED, NULL},
+	{"OperationNotAllowed", "too many requests", 429, ERROR_THROTTLED, NULL},
+	{"", "", 429, ERROR_THROTTLED, NULL},
+
+	{"", "", 408, ERROR_RETRY, NULL},
+	{"", "", 500, ERROR_RETRY, NULL},
+	{"", "", 502, ERROR_RETRY, NULL},
+	{"", "", 503, ERROR_RETRY, NULL},
+	{"", "", 504, ERROR_RETRY, NULL},
+	{"InternalServerError", "", 500, ERROR_RETRY, NULL},
+	{"RetryableError", "", 409, ERROR_RETRY, NULL},
+	{"NetworkingInternalOperationError", "", 500, ERROR_RETRY, NULL},
+
+	{"AllocationFailed", "", 0, ERROR_CAPACITY, NULL},
+	{"ZonalAllocationFailed", "", 0, ERROR_CAPACITY, NULL},
+	{"OverconstrainedAllocationRequest", "", 0, ERROR_CAPACITY, NULL},
+	{"OverconstrainedZonalAllocationRequest", "", 0, ERROR_CAPACITY, NULL},
+	{"SkuNotAvailable", "", 409, ERROR_CAPACITY, NULL},
+
+	{"OperationNotAllowed", "exceeding approved standardDCASv5Family Cores quota. Additional",
+		409, ERROR_QUOTA, "higher quota"},
+	{"OperationNotAllowed", "results in exceeding approved Total Regional Cores quota", 409,
+		ERROR_QUOTA, "higher quota"},
+	{"OperationNotAllowed", "exceeding approved LowPriorityCores quota", 409, ERROR_QUOTA,
+		"higher quota"},
+	{"OperationNotAllowed", "Submit a request for Quota increase at", 409, ERROR_QUOTA,
+		"higher quota"},
+	{"QuotaExceeded", "", 400, ERROR_QUOTA, "higher quota"},
+	{"PublicIPCountLimitReached", "", 400, ERROR_QUOTA, "higher quota"},
+	{"OperationNotAllowed", "The operation is not allowed", 409, ERROR_INVALID, NULL},
+
+	{"SubnetIsFull", "", 400, ERROR_CAPACITY, "more subnets"},
+	{"InsufficientSubnetSize", "", 400, ERROR_CAPACITY, "larger subnet"},
+
+	{"ExpiredAuthenticationToken", "", 401, ERROR_DENIED, NULL},
+	{"InvalidAuthenticationToken", "", 401, ERROR_DENIED, NULL},
+	{"AuthenticationFailed", "", 401, ERROR_DENIED, NULL},
+	{"AuthorizationFailed", "", 403, ERROR_DENIED, "azure-role.json"},
+	{"LinkedAuthorizationFailed", "", 403, ERROR_DENIED, "azure-role.json"},
+	{"RequestDisallowedByPolicy", "", 403, ERROR_DENIED, "policy"},
+
+	{"MissingSubscriptionRegistration", "", 409, ERROR_INVALID, "az provider register"},
+
+	{"ResourceNotFound", "", 404, ERROR_GONE, NULL},
+	{"NotFound", "", 404, ERROR_GONE, NULL},
+	{"ResourceGroupNotFound", "", 404, ERROR_INVALID, "AZURE_RESOURCE_GROUP"},
+	{"InvalidSubscriptionId", "", 404, ERROR_INVALID, "AZURE_SUBSCRIPTION_ID"},
+	{"ImageNotFound", "", 404, ERROR_INVALID, "AZURE_IMAGE_ID"},
+	{"GalleryImageNotFound", "", 404, ERROR_INVALID, "AZURE_IMAGE_ID"},
+
+	{"Conflict", "", 409, ERROR_RETRY, NULL},
+	{"AnotherOperationInProgress", "", 409, ERROR_RETRY, NULL},
+	{"NicReservedForAnotherVm", "", 400, ERROR_RETRY, NULL},
+	{"AttachDiskWhileBeingDetached", "", 409, ERROR_RETRY, NULL},
+	{"OperationPreempted", "", 409, ERROR_RETRY, NULL},
+	{"PropertyChangeNotAllowed", "", 409, ERROR_INVALID, NULL},
+	{"PreconditionFailed", "", 412, ERROR_EXISTS, NULL},
+
+	{"OSProvisioningTimedOut", "", 0, ERROR_INVALID, "AZURE_BOOT_DIAGNOSTICS"},
+	{"OSProvisioningInternalError", "", 0, ERROR_INVALID, "cloud-init"},
+	{"VMStartTimedOut", "", 0, ERROR_INVALID, "does not boot"},
+	{"VMExtensionProvisioningError", "", 0, ERROR_INVALID, "extensions"},
+
+	{"BadRequest", "", 400, ERROR_INVALID, NULL},
+	{"", "", 404, ERROR_GONE, NULL},
+	{"", "", 403, ERROR_DENIED, NULL},
+	{"", "", 412, ERROR_EXISTS, NULL},
+};
+
+static void test_every_code_has_its_kind_and_message(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < array_size(codes); i++) {
+		cleanup_error err = ERROR_INIT;
+		char expected[300], body[400];
+		assert_int_equal(failure_kind(codes[i].code, codes[i].message, codes[i].status),
+			codes[i].kind);
+		snprintf(body, sizeof(body), "{\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}",
+			codes[i].code, codes[i].message);
+		assert_int_equal(failure_read(codes[i].status, body, strlen(body), "r-1", &err),
+			-1);
+		assert_int_equal(err.kind, codes[i].kind);
+		assert_int_equal(err.status, codes[i].status);
+		if (*codes[i].code && codes[i].status)
+			snprintf(expected, sizeof(expected), "%s: %s (HTTP %d, request r-1)",
+				codes[i].code, *codes[i].message ? codes[i].message : "no message",
+				codes[i].status);
+		else
+			snprintf(expected, sizeof(expected), "%s", "request r-1");
+		assert_contains(error_message(&err), expected);
+		if (codes[i].advice)
+			assert_contains(error_message(&err), codes[i].advice);
+		if (*codes[i].code)
+			assert_true(failure_has_code(&err, codes[i].code));
+	}
+}
+
+static void test_the_innermost_known_code_decides(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *body;
+		int status;
+		enum error_kind kind;
+		const char *message;
+	} cases[] = {
+		{"{\"error\":{\"code\":\"OperationNotAllowed\",\"message\":\"The server rejected it\",\"details\":"
+		 "[{\"code\":\"TooManyRequests\",\"target\":\"PutVM3Min\",\"message\":\"later\"}]}}",
+			409, ERROR_THROTTLED,
+			"OperationNotAllowed/TooManyRequests: later (HTTP 409, request r-1)"},
+		{"{\"error\":{\"code\":\"DeploymentFailed\",\"message\":\"see details\",\"details\":[{\"code\":\"Conflict\","
+		 "\"message\":\"{\\r\\n \\\"error\\\": {\\\"code\\\": \\\"ZonalAllocationFailed\\\", \\\"message\\\": \\\"no room\\\"}}\"}]}}",
+			409, ERROR_CAPACITY,
+			"DeploymentFailed/ZonalAllocationFailed: no room (HTTP 409"},
+		{"{\"error\":{\"code\":\"BadRequest\",\"message\":\"m\",\"innererror\":{\"code\":\"SubnetIsFull\",\"message\":\"full\"}}}",
+			400, ERROR_CAPACITY, "BadRequest/SubnetIsFull: full"},
+		{"{\"code\":\"NotFound\",\"message\":\"bare\"}", 404, ERROR_GONE, "NotFound: bare"},
+		{"<html>gateway</html>", 502, ERROR_RETRY, "no error code (HTTP 502, request r-1)"},
+		{"", 403, ERROR_DENIED, "no error code"},
+		{"{\"error\":\"text\"}", 400, ERROR_INVALID, "no error code"},
+		{"{\"error\":{\"code\":\"X\",\"message\":\"a\\nb\\u0007c\"}}", 400, ERROR_INVALID,
+			"X: a b c (HTTP"},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_error err = ERROR_INIT;
+		failure_read(cases[i].status, cases[i].body, strlen(cases[i].body), "r-1", &err);
+		assert_int_equal(err.kind, cases[i].kind);
+		assert_contains(error_message(&err), cases[i].message);
+	}
+}
+
+static void test_a_deep_or_wide_error_is_read_within_bounds(void **state)
+{
+	(void)state;
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	cleanup_error err = ERROR_INIT;
+	for (int i = 0; i < 200; i++)
+		buf_append_text(&text, "{\"code\":\"X\",\"details\":[");
+	buf_append_text(&text, "{\"code\":\"SkuNotAvailable\"}");
+	for (int i = 0; i < 200; i++)
+		buf_append_text(&text, "]}");
+	failure_read(409, text.data, text.len, "", &err);
+	assert_int_equal(err.kind, ERROR_INVALID);
+	text.len = 0;
+	buf_append_text(&text, "{\"code\":\"Y\",\"message\":\"");
+	for (int i = 0; i < 2000; i++)
+		buf_append_text(&text, "m");
+	buf_append_text(&text, "\"}");
+	failure_read(409, text.data, text.len, "", &err);
+	assert_true(strlen(error_message(&err)) < 800);
+}
+
+/* ---- tokens -------------------------------------------------------------------------------------- */
+
+static void test_tokens_are_read_with_their_life(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		uint64_t seconds;
+	} good[] = {
+		{"{\"token_type\":\"Bearer\",\"expires_in\":3599,\"access_token\":\"eyJ0.a-b_c\"}",
+			3599},
+		{"{\"access_token\":\"x\",\"expires_in\":\"86399\",\"expires_on\":\"5\"}", 86399},
+		{"{\"access_token\":\"x\",\"expires_on\":\"1773656120\"}", 1773656120 - 1773569420},
+		{"{\"access_token\":\"x\",\"expires_on\":1773656120}", 1773656120 - 1773569420},
+		{"{\"access_token\":\"x\",\"expires_on\":\"03/15/2026 11:10:20 +00:00\"}", 3600},
+		{"{\"access_token\":\"x\",\"expires_on\":\"5\"}", 0},
+		{"{\"access_token\":\"x\",\"expires_in\":99999999999999}", 7 * 24 * 3600},
+		{"{\"access_token\":\"x\"}", 0},
+	};
+	static const char *const bad[] = {"", "{}", "[]", "{\"access_token\":\"\"}",
+		"{\"access_token\":7}", "{\"access_token\":\"a b\"}",
+		"{\"access_token\":\"a\\r\\nX: y\"}"};
+	for (size_t i = 0; i < array_size(good); i++) {
+		cleanup_secret token = SECRET_INIT;
+		uint64_t lives_ns = 1;
+		assert_int_equal(token_read("t", good[i].text, strlen(good[i].text), 1773569420,
+					 &token, &lives_ns, NULL),
+			0);
+		assert_int_equal(lives_ns / NS_PER_S, good[i].seconds);
+		assert_true(token.len > 0);
+	}
+	for (size_t i = 0; i < array_size(bad); i++) {
+		cleanup_secret token = SECRET_INIT;
+		uint64_t lives_ns = 1;
+		assert_int_equal(token_read("t", bad[i], strlen(bad[i]), 0, &token, &lives_ns,
+					 NULL),
+			-1);
+		assert_int_equal(token.len, 0);
+	}
+}
+
+static void test_refusals_of_tokens_keep_their_code_and_say_what_to_do(void **state)
+{
+	(void)state;
+	static const struct {
+		int status;
+		long number;
+		const char *advice;
+	} known[] = {
+		{401, 7000215, "not its id"},
+		{401, 7000222, "has expired"},
+		{400, 700016, "AZURE_CLIENT_ID"},
+		{400, 90002, "AZURE_TENANT_ID"},
+		{401, 70021, "issuer, subject and audience"},
+		{401, 700213, "subject"},
+		{401, 700024, "clock"},
+	};
+	for (size_t i = 0; i < array_size(known); i++) {
+		char text[300];
+		cleanup_error err = ERROR_INIT;
+		snprintf(text, sizeof(text),
+			"{\"error\":\"invalid_client\",\"error_description\":\"AADSTS%ld: text\\r\\nTrace ID: x\","
+			"\"error_codes\":[%ld],\"trace_id\":\"t-9\"}",
+			known[i].number, known[i].number);
+		assert_int_equal(token_refusal_read(known[i].status, text, strlen(text), &err), -1);
+		assert_int_equal(err.kind, ERROR_DENIED);
+		snprintf(text, sizeof(text), "invalid_client: AADSTS%ld: text (HTTP %d, trace t-9)",
+			known[i].number, known[i].status);
+		assert_contains(error_message(&err), text);
+		assert_contains(error_message(&err), known[i].advice);
+	}
+	static const struct {
+		const char *text;
+		int status;
+		enum error_kind kind;
+	} others[] = {
+		{"", 429, ERROR_THROTTLED},
+		{"{\"error\":\"invalid_grant\",\"error_codes\":[50196]}", 400, ERROR_THROTTLED},
+		{"{\"error\":\"x\",\"error_description\":\"AADSTS50196: loop\"}", 400,
+			ERROR_THROTTLED},
+		{"{\"error\":\"temporarily_unavailable\"}", 400, ERROR_RETRY},
+		{"<html>", 503, ERROR_RETRY},
+		{"", 408, ERROR_RETRY},
+		{"no json", 400, ERROR_DENIED},
+	};
+	for (size_t i = 0; i < array_size(others); i++) {
+		cleanup_error err = ERROR_INIT;
+		token_refusal_read(others[i].status, others[i].text, strlen(others[i].text), &err);
+		assert_int_equal(err.kind, others[i].kind);
+	}
+}
+
+static void test_the_metadata_service_may_be_busy_but_not_refuse(void **state)
+{
+	(void)state;
+	static const int passing[] = {404, 410, 429, 500, 503};
+	static const char text[] =
+		"{\"error\":\"invalid_request\",\"error_description\":\"Identity not found\"}";
+	cleanup_error err = ERROR_INIT;
+	for (size_t i = 0; i < array_size(passing); i++) {
+		imds_refusal_read(passing[i], "", 0, &err);
+		assert_int_equal(err.kind, ERROR_RETRY);
+	}
+	imds_refusal_read(400, text, strlen(text), &err);
+	assert_int_equal(err.kind, ERROR_DENIED);
+	assert_contains(error_message(&err),
+		"Identity not found (HTTP 400); this machine has no such");
+}
+
+/* ---- ids, names, clouds -------------------------------------------------------------------------- */
+
+static void test_ids_are_taken_in_any_case_and_nothing_else(void **state)
+{
+	(void)state;
+	struct arm_id id;
+	enum image_form form;
+	assert_int_equal(arm_id_parse("x", GROUP "microsoft.compute/VIRTUALMACHINES/vm-1", KIND_VM,
+				 &id, NULL),
+		0);
+	assert_string_equal(id.subscription, "s-1");
+	assert_string_equal(id.group, "Group_1");
+	assert_string_equal(id.name, "vm-1");
+	static const char *const bad[] = {"", "vm-1", GROUP "Microsoft.Compute/virtualMachines/",
+		GROUP "Microsoft.Compute/virtualMachines/a/b", GROUP "Microsoft.Compute/disks/vm-1",
+		GROUP "Microsoft.Compute/virtualMachines/..",
+		GROUP "Microsoft.Compute/virtualMachines/a%2fb",
+		GROUP "Microsoft.Compute/virtualMachines/a?b",
+		"x" GROUP "Microsoft.Compute/virtualMachines/a"};
+	for (size_t i = 0; i < array_size(bad); i++) {
+		cleanup_error err = ERROR_INIT;
+		assert_int_equal(arm_id_parse("the id", bad[i], KIND_VM, &id, &err), -1);
+		assert_int_equal(err.kind, ERROR_INVALID);
+		assert_contains(error_message(&err), "the id: \"");
+	}
+	static const struct {
+		const char *text;
+		int form;
+	} images[] = {
+		{GROUP "Microsoft.Compute/images/i", IMAGE_MANAGED},
+		{GROUP "Microsoft.Compute/galleries/g/images/i", IMAGE_GALLERY},
+		{GROUP "microsoft.compute/Galleries/g/Images/i/Versions/1.0.0", IMAGE_GALLERY},
+		{"/communitygalleries/g/images/i/versions/1.0.0", IMAGE_COMMUNITY},
+		{"/CommunityGalleries/g/Images/i", IMAGE_COMMUNITY},
+		{"/SHAREDGALLERIES/g/Images/i/Versions/latest", IMAGE_SHARED},
+		{"/CommunityGalleries/g", -1},
+		{"/CommunityGalleries/g/Images/i/Versions/../x", -1},
+		{"ami-0123", -1},
+	};
+	for (size_t i = 0; i < array_size(images); i++) {
+		int result = image_form_of("i", images[i].text, &form, NULL);
+		assert_int_equal(result, images[i].form < 0 ? -1 : 0);
+		if (result == 0)
+			assert_int_equal(form, images[i].form);
+	}
+	char part[ARM_PART_MAX];
+	assert_string_equal(path_part("/a/bc/d", 1, part, sizeof(part)), "bc");
+	assert_string_equal(path_part("/a/bc/d", 3, part, sizeof(part)), "");
+	assert_int_equal(arm_subnet_check("s",
+				 GROUP "Microsoft.Network/virtualNetworks/v/subnets/n", NULL),
+		0);
+	assert_int_equal(arm_subnet_check("s", GROUP "Microsoft.Network/virtualNetworks/v", NULL),
+		-1);
+}
+
+static struct instance_request request_of(const char *name, const char *token)
+{
+	return (struct instance_request){.owner = {"c1", "n1", "ns", "web", "s1"},
+		.token = token,
+		.name = name,
+		.user_data = "#cloud-config\n",
+		.user_data_len = 14,
+		.instance_type = "",
+		.image = ""};
+}
+
+static void test_names_are_what_azure_takes_and_the_same_for_the_same_token(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *wish, *name;
+	} names[] = {
+		{"podvm-nginx-4f2c9b7a", "podvm-nginx-4f2c9b7a"},
+		{"PodVM_Nginx.x-4F", "podvm-nginx-x-4f"},
+		{"--a--", "a"},
+		{"podvm-0123456789012345678901234567890123456789012345678901234567890123456789",
+			"podvm-012345678901234567890123456789012345678901234567890123456"},
+	};
+	char a[VM_NAME_SIZE], b[VM_NAME_SIZE], disk[DISK_NAME_SIZE];
+	for (size_t i = 0; i < array_size(names); i++) {
+		struct instance_request r = request_of(names[i].wish, "00ff");
+		assert_int_equal(vm_name_make(&r, 0, a, NULL), 0);
+		assert_string_equal(a, names[i].name);
+		assert_int_equal(vm_name_make(&r, 1, a, NULL), 0);
+		assert_true(strlen(a) < VM_NAME_SIZE);
+		assert_int_equal(vm_name_make(&r, 1, b, NULL), 0);
+		assert_string_equal(a, b);
+		struct instance_request other = request_of(names[i].wish, "00fe");
+		assert_int_equal(vm_name_make(&other, 1, b, NULL), 0);
+		assert_string_not_equal(a, b);
+		assert_int_equal(disk_name_make(a, "c1", "n1", disk, NULL), 0);
+		assert_true(strlen(disk) < DISK_NAME_SIZE);
+		assert_true(disk_name_is_of(disk, a));
+		assert_true(disk_name_split(disk, b));
+		assert_string_equal(a, b);
+	}
+	struct instance_request none = request_of("---", "00ff");
+	assert_int_equal(vm_name_make(&none, 0, a, NULL), -1);
+	assert_true(disk_name_matches(disk, "c1", "n1") && disk_name_matches(disk, "", "n1") &&
+		    disk_name_matches(disk, "c1", ""));
+	assert_false(disk_name_matches(disk, "c2", "n1") || disk_name_matches(disk, "c1", "n2"));
+	static const char *const others[] = {"podvm-web-01234567-disk", "-os-0123456789ab",
+		"a-os-0123456789", "a-os-0123456789xy", "os-0123456789ab", ""};
+	for (size_t i = 0; i < array_size(others); i++)
+		assert_false(disk_name_split(others[i], b));
+}
+
+static struct azure_options options_of(void)
+{
+	return (struct azure_options){.subscription = (char *)"s-1",
+		.region = (char *)"eastus",
+		.resource_group = (char *)"Group_1",
+		.size = (char *)"Standard_DC2as_v5",
+		.sizes = (char *)"",
+		.zones = (char *)"",
+		.subnets = (char *)GROUP "Microsoft.Network/virtualNetworks/v/subnets/n",
+		.security_group = (char *)"",
+		.image = (char *)"/CommunityGalleries/g/Images/i/Versions/1.0.0",
+		.ssh_key_path = (char *)"",
+		.ssh_user = (char *)"peerpod",
+		.tags = (char *)"",
+		.token_file = (char *)"",
+		.authority = (char *)"",
+		.imds = (char *)"http://169.254.169.254",
+		.credential = (char *)"",
+		.arm_endpoint = (char *)"",
+		.arm_audience = (char *)"",
+		.ca_bundle = (char *)"",
+		.os_disk_type = (char *)"Premium_LRS",
+		.os_disk_ephemeral = (char *)"",
+		.disk_encryption = (char *)ENCRYPT_GUEST_STATE,
+		.disk_encryption_set = (char *)"",
+		.identities = (char *)"",
+		.second_subnet = (char *)"",
+		.catalogue_folder = (char *)"",
+		.prices = (char *)""};
+}
+
+static void test_the_authority_tells_the_cloud(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *authority, *arm, *audience;
+	} clouds[] = {
+		{"", "https://management.azure.com", "https://management.azure.com"},
+		{"https://login.microsoftonline.com/", "https://management.azure.com",
+			"https://management.azure.com"},
+		{"https://LOGIN.microsoftonline.us", "https://management.usgovcloudapi.net",
+			"https://management.core.usgovcloudapi.net"},
+		{"https://login.chinacloudapi.cn/", "https://management.chinacloudapi.cn",
+			"https://management.core.chinacloudapi.cn"},
+		{"https://login.partner.microsoftonline.cn", "https://management.chinacloudapi.cn",
+			"https://management.core.chinacloudapi.cn"},
+	};
+	struct azure_options o = options_of();
+	struct cloud cloud;
+	for (size_t i = 0; i < array_size(clouds); i++) {
+		o.authority = (char *)clouds[i].authority;
+		assert_int_equal(cloud_of(&o, &cloud, NULL), 0);
+		assert_string_equal(cloud.arm, clouds[i].arm);
+		assert_string_equal(cloud.audience, clouds[i].audience);
+	}
+	cleanup_error err = ERROR_INIT;
+	o.authority = (char *)"https://login.example.org";
+	assert_int_equal(cloud_of(&o, &cloud, &err), -1);
+	assert_contains(error_message(&err), "AZURE_RESOURCE_MANAGER_ENDPOINT");
+	o.arm_endpoint = (char *)"https://arm.example.org/";
+	assert_int_equal(cloud_of(&o, &cloud, NULL), 0);
+	assert_string_equal(cloud.arm, "https://arm.example.org");
+	assert_string_equal(cloud.audience, "https://arm.example.org");
+	static const char *const bad[] = {"http://arm.example.org", "http://127.0.0.1.example.org",
+		"https://", "ftp://x", "https://a b", "https://user@host", "http://localhostx"};
+	for (size_t i = 0; i < array_size(bad); i++)
+		assert_int_equal(url_check(bad[i], "V", NULL), -1);
+	assert_int_equal(url_check("http://127.0.0.1:80/x", "V", NULL), 0);
+	assert_int_equal(url_check("http://[::1]:80", "V", NULL), 0);
+	assert_true(same_origin("https://A.net:443/x", "https://a.net"));
+	assert_false(same_origin("https://a.net.evil/x", "https://a.net"));
+	assert_false(same_origin("http://a.net/x", "https://a.net"));
+	assert_false(same_origin("a.net", "a.net"));
+}
+
+/* ---- the body, tags ------------------------------------------------------------------------------- */
+
+static void test_the_body_of_a_plain_request(void **state)
+{
+	(void)state;
+	struct azure_options o = options_of();
+	struct instance_request r = request_of("podvm-web-s1", "00ff");
+	const struct offering offering = {.type = "Standard_DC2as_v5", .zone = "2", .spot = true};
+	struct launch l = {.options = &o,
+		.request = &r,
+		.vm_name = "podvm-web-s1",
+		.disk_name = "podvm-web-s1-os-0",
+		.subnet = o.subnets,
+		.image = o.image,
+		.ssh_key = "ssh-rsa AAAA",
+		.offering = &offering,
+		.tees = CHOICE_TEE_SNP};
+	cleanup_json *body = launch_body(&l, NULL);
+	assert_non_null(body);
+	const json_t *p = json_object_get(body, "properties");
+	assert_string_equal(text_of(p, "priority", NULL), "Spot");
+	assert_string_equal(text_of(p, "storageProfile", "osDisk", "name", NULL),
+		"podvm-web-s1-os-0");
+	assert_string_equal(text_of(p, "userData", NULL), "I2Nsb3VkLWNvbmZpZwo=");
+	assert_string_equal(tag_of(body, "PEERPOD-TOKEN"), "00ff");
+	assert_string_equal(tag_of(body, "none"), "");
+	r.name = "\xff";
+	l.vm_name = "\xff";
+	cleanup_error err = ERROR_INIT;
+	cleanup_json *none = launch_body(&l, &err);
+	assert_null(none);
+	assert_int_equal(err.kind, ERROR_INVALID);
+}
+
+static void test_requests_that_cannot_be_made_are_refused(void **state)
+{
+	(void)state;
+	struct azure_options o = options_of();
+	struct instance_request r = request_of("podvm-web-s1", "00ff");
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(launch_check(&o, &r, NULL), 0);
+	r.user_data_len = USER_DATA_MAX + 5;
+	assert_int_equal(launch_check(&o, &r, &err), -1);
+	assert_contains(error_message(&err), "49157 bytes, 5 more than the 49152 that Azure takes");
+	r.user_data_len = USER_DATA_MAX;
+	assert_int_equal(launch_check(&o, &r, NULL), 0);
+	r.tee = TEE_SEV;
+	assert_int_equal(launch_check(&o, &r, &err), -1);
+	assert_int_equal(err.kind, ERROR_UNSUPPORTED);
+	r.tee = TEE_DEFAULT;
+	r.image = "x";
+	assert_int_equal(launch_check(&o, &r, NULL), -1);
+	r.image = "";
+	r.token = "not hex";
+	assert_int_equal(launch_check(&o, &r, NULL), -1);
+	unsigned tees;
+	r.tee = TEE_DEFAULT;
+	assert_int_equal(launch_tees(&o, &r, &tees, NULL), 0);
+	assert_int_equal(tees, CHOICE_TEE_SNP | CHOICE_TEE_TDX);
+	o.disable_cvm = true;
+	assert_int_equal(launch_tees(&o, &r, &tees, NULL), 0);
+	assert_int_equal(tees, 0);
+}
+
+static void test_tags_are_cut_at_a_character_and_checked(void **state)
+{
+	(void)state;
+	struct azure_options o = options_of();
+	char pod[TAG_VALUE_MAX + 10];
+	memset(pod, 'a', sizeof(pod) - 1);
+	pod[sizeof(pod) - 1] = '\0';
+	memcpy(pod + TAG_VALUE_MAX - 1, "\xc3\xa9", 2); /* one character over the edge */
+	struct instance_request r = request_of("x", "00ff");
+	r.owner.pod = pod;
+	o.tags = (char *)"team=a,note=b c";
+	cleanup_json *tags = tags_make(&o, &r, "vm", NULL);
+	assert_int_equal(strlen(text_of(tags, TAG_POD, NULL)), TAG_VALUE_MAX - 1);
+	assert_string_equal(text_of(tags, "note", NULL), "b c");
+	static const char *const bad[] = {"peerpod-x=1", "a/b=1", "=1", "novalue", "azure-x=1",
+		"a<=1"};
+	for (size_t i = 0; i < array_size(bad); i++) {
+		o.tags = (char *)bad[i];
+		assert_int_equal(azure_options_check(&o, NULL), -1);
+	}
+}
+
+/* ---- options ---------------------------------------------------------------------------------------- */
+
+static void test_options_that_cannot_be_are_named(void **state)
+{
+	(void)state;
+	const struct {
+		size_t offset;
+		const char *value, *named;
+	} cases[] = {
+		{offsetof(struct azure_options, subscription), "a/b", "AZURE_SUBSCRIPTION_ID"},
+		{offsetof(struct azure_options, region), "East US", "AZURE_REGION"},
+		{offsetof(struct azure_options, resource_group), "", "AZURE_RESOURCE_GROUP"},
+		{offsetof(struct azure_options, size), "..", "AZURE_INSTANCE_SIZE"},
+		{offsetof(struct azure_options, subnets), ",", "AZURE_SUBNET_ID"},
+		{offsetof(struct azure_options, second_subnet), "x", "AZURE_SECOND_SUBNET_ID"},
+		{offsetof(struct azure_options, security_group), "x", "AZURE_NSG_ID"},
+		{offsetof(struct azure_options, image), "x", "AZURE_IMAGE_ID"},
+		{offsetof(struct azure_options, zones), "1,two", "-zone"},
+		{offsetof(struct azure_options, ssh_user), "Admin", "SSH_USERNAME"},
+		{offsetof(struct azure_options, ssh_user), "1st", "SSH_USERNAME"},
+		{offsetof(struct azure_options, identities), "x", "AZURE_VM_IDENTITY_IDS"},
+		{offsetof(struct azure_options, disk_encryption_set), "x",
+			"AZURE_DISK_ENCRYPTION_SET_ID"},
+		{offsetof(struct azure_options, disk_encryption), ENCRYPT_DISK,
+			"ENABLE_SECURE_BOOT"},
+		{offsetof(struct azure_options, imds), "169.254.169.254",
+			"AZURE_POD_IDENTITY_AUTHORITY_HOST"},
+		{offsetof(struct azure_options, authority), "http://example.org",
+			"AZURE_AUTHORITY_HOST"},
+		{offsetof(struct azure_options, token_file), "/token", "needs AZURE_CLIENT_ID"},
+		{offsetof(struct azure_options, credential), "secret", "needs AZURE_CLIENT_SECRET"},
+		{offsetof(struct azure_options, tags), "x", "TAGS"},
+	};
+	struct azure_options good = options_of();
+	assert_int_equal(azure_options_check(&good, NULL), 0);
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct azure_options o = options_of();
+		cleanup_error err = ERROR_INIT;
+		*(const char **)((char *)&o + cases[i].offset) = cases[i].value;
+		assert_int_equal(azure_options_check(&o, &err), -1);
+		assert_int_equal(err.kind, ERROR_INVALID);
+		assert_contains(error_message(&err), cases[i].named);
+	}
+}
+
+/* Names, variables and defaults of upstream: existing ConfigMaps and Secrets work as they are. */
+static void test_upstreams_options_are_there_with_their_defaults(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *flag, *env, *def;
+	} upstream[] = {
+		{"clientid", "AZURE_CLIENT_ID", ""},
+		{"secret", "AZURE_CLIENT_SECRET", ""},
+		{"tenantid", "AZURE_TENANT_ID", ""},
+		{"subscriptionid", "AZURE_SUBSCRIPTION_ID", ""},
+		{"region", "AZURE_REGION", ""},
+		{"resourcegroup", "AZURE_RESOURCE_GROUP", ""},
+		{"instance-size", "AZURE_INSTANCE_SIZE", "Standard_DC2as_v5"},
+		{"instance-sizes", "AZURE_INSTANCE_SIZES", ""},
+		{"zone", NULL, ""},
+		{"subnetid", "AZURE_SUBNET_ID", ""},
+		{"securitygroupid", "AZURE_NSG_ID", ""},
+		{"imageid", "AZURE_IMAGE_ID", ""},
+		{"ssh-key-path", NULL, ""},
+		{"ssh-username", "SSH_USERNAME", "peerpod"},
+		{"disable-cvm", "DISABLECVM", "false"},
+		{"enable-secure-boot", "ENABLE_SECURE_BOOT", "false"},
+		{"use-public-ip", "USE_PUBLIC_IP", "false"},
+		{"root-volume-size", "ROOT_VOLUME_SIZE", "0"},
+		{"tags", "TAGS", ""},
+		{NULL, "AZURE_FEDERATED_TOKEN_FILE", ""},
+		{NULL, "AZURE_AUTHORITY_HOST", ""},
+	};
+	for (size_t i = 0; i < array_size(upstream); i++) {
+		const struct option *found = NULL;
+		for (size_t k = 0; k < AZURE_OPTION_COUNT; k++) {
+			const struct option *o = &azure_option_table[k];
+			if (upstream[i].flag ? o->name && !strcmp(o->name, upstream[i].flag)
+					     : o->env && !strcmp(o->env, upstream[i].env))
+				found = o;
+		}
+		if (!found)
+			fail_msg("there is no %s", upstream[i].flag);
+		if (upstream[i].env)
+			assert_string_equal(found->env, upstream[i].env);
+		assert_string_equal(found->def, upstream[i].def);
+	}
+}
+
+/* ---- answers ---------------------------------------------------------------------------------------- */
+
+static void test_states_times_and_addresses_are_read(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name;
+		enum vm_state state;
+	} states[] = {{"Succeeded", VM_READY}, {"succeeded", VM_READY}, {"Failed", VM_FAILED},
+		{"Canceled", VM_FAILED}, {"Deleting", VM_GOING}, {"Creating", VM_COMING},
+		{"Updating", VM_COMING}, {"", VM_COMING}};
+	for (size_t i = 0; i < array_size(states); i++) {
+		cleanup_json *vm =
+			json_pack("{s:{s:s}}", "properties", "provisioningState", states[i].name);
+		assert_int_equal(vm_state(vm), states[i].state);
+	}
+	assert_int_equal(time_parse("2026-03-15T10:15:31Z"), 1773569731);
+	assert_int_equal(time_parse("2026-03-15T10:15:31.1234567+00:00"), 1773569731);
+	assert_int_equal(time_parse("yesterday"), 0);
+	assert_int_equal(time_parse("2026-03-15T10:15:31"), 0);
+	cleanup_json *nics = json_of(
+		"[{\"properties\":{\"primary\":false,\"ipConfigurations\":[{\"properties\":{\"privateIPAddress\":\"10.0.0.5\"}}]}},"
+		"{\"properties\":{\"primary\":true,\"macAddress\":\"00-0D\",\"virtualMachine\":{\"id\":\"/vm\"},\"ipConfigurations\":["
+		"{\"properties\":{\"privateIPAddress\":\"10.0.0.4\",\"publicIPAddress\":{\"id\":\"/ip\"}}}]}},7]");
+	cleanup(instance_free) struct instance both = {0}, public = {0}, none = {0};
+	assert_int_equal(addresses_give(nics, NULL, &both, NULL), 0);
+	assert_string_equal(both.addresses[0], "10.0.0.4");
+	assert_string_equal(both.addresses[1], "10.0.0.5");
+	assert_null(both.addresses[2]);
+	assert_int_equal(addresses_give(nics, "203.0.113.1", &public, NULL), 0);
+	assert_string_equal(public.addresses[0], "203.0.113.1");
+	assert_string_equal(public.addresses[1], "10.0.0.5");
+	assert_int_equal(addresses_give(nics, "", &none, NULL), 0);
+	assert_null(none.addresses[0]);
+	const json_t *first = json_array_get(nics, 1);
+	assert_true(nic_is_on_a_host(first) && !nic_is_on_a_host(json_array_get(nics, 0)));
+	assert_string_equal(nic_public_ip(first), "/ip");
+	assert_string_equal(nic_vm(first), "/vm");
+	cleanup_json *zero = json_of(
+		"{\"properties\":{\"ipConfigurations\":[{\"properties\":{\"privateIPAddress\":\"0.0.0.0\"}}]}}");
+	assert_string_equal(nic_address(zero), "");
+	assert_string_equal(text_of(NULL, "a", NULL), "");
+}
+
+static const char sku_text[] =
+	"{\"resourceType\":\"virtualMachines\",\"name\":\"Standard_DC4as_v5\",\"family\":\"standardDCASv5Family\",\"locations\":[\"East US\"],"
+	"\"locationInfo\":[{\"location\":\"eastus\",\"zones\":[\"1\",\"2\",\"3\"]},{\"location\":\"westus\",\"zones\":[\"9\"]}],"
+	"\"capabilities\":[{\"name\":\"vCPUs\",\"value\":\"8\"},{\"name\":\"vCPUsAvailable\",\"value\":\"4\"},{\"name\":\"MemoryGB\",\"value\":\"17.5\"},"
+	"{\"name\":\"MaxDataDiskCount\",\"value\":\"8\"},{\"name\":\"MaxNetworkInterfaces\",\"value\":\"2\"},{\"name\":\"GPUs\",\"value\":\"x\"},"
+	"{\"name\":\"ConfidentialComputingType\",\"value\":\"SNP\"},{\"name\":\"HyperVGenerations\",\"value\":\"V1\"}],"
+	"\"restrictions\":[{\"type\":\"Zone\",\"restrictionInfo\":{\"locations\":[\"eastus\"],\"zones\":[\"2\"]},\"reasonCode\":\"NotAvailableForSubscription\"},"
+	"{\"type\":\"Location\",\"restrictionInfo\":{\"locations\":[\"westus\"]},\"reasonCode\":\"QuotaId\"}]}";
+
+static void test_sizes_are_read_with_zones_and_restrictions(void **state)
+{
+	(void)state;
+	cleanup_json *sku = json_of(sku_text);
+	struct size size;
+	assert_int_equal(size_read(sku, "eastus", &size, NULL), 1);
+	assert_string_equal(size.facts.type, "Standard_DC4as_v5");
+	assert_string_equal(size.facts.family, "standardDCASv5Family");
+	assert_int_equal(size.facts.vcpus, 4);
+	assert_int_equal(size.facts.memory_mib, 17920);
+	assert_int_equal(size.facts.gpus, 0);
+	assert_int_equal(size.facts.max_volumes, 8);
+	assert_int_equal(size.facts.tees, CHOICE_TEE_SNP);
+	assert_false(size.generation_2);
+	assert_false(size.refused);
+	assert_string_equal(size.zones[0], "1");
+	assert_string_equal(size.zones[1], "3");
+	assert_string_equal(size.zones[2], "");
+	size_clear(&size);
+	assert_int_equal(size_read(sku, "westus", &size, NULL), 0);
+	json_array_append_new(json_object_get(sku, "restrictions"),
+		json_of("{\"type\":\"Location\",\"reasonCode\":\"NotAvailableForSubscription\"}"));
+	assert_int_equal(size_read(sku, "EASTUS", &size, NULL), 1);
+	assert_true(size.refused);
+	assert_string_equal(size.refusal, "NotAvailableForSubscription");
+	size_clear(&size);
+	json_object_set_new(sku, "resourceType", json_string("disks"));
+	assert_int_equal(size_read(sku, "eastus", &size, NULL), 0);
+}
+
+static void test_images_tell_what_they_can(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *why_not;
+	} images[] = {
+		{"{\"properties\":{\"hyperVGeneration\":\"V2\",\"features\":[{\"name\":\"SecurityType\",\"value\":\"ConfidentialVmSupported\"}]}}",
+			NULL},
+		{"{\"properties\":{\"features\":[{\"name\":\"securitytype\",\"value\":\"TrustedLaunchAndConfidentialVmSupported\"}]}}",
+			NULL},
+		{"{\"properties\":{\"hyperVGeneration\":\"V1\"}}", "generation 1"},
+		{"{\"properties\":{\"features\":[{\"name\":\"SecurityType\",\"value\":\"TrustedLaunch\"}]}}",
+			"no confidential"},
+		{"{}", NULL},
+	};
+	for (size_t i = 0; i < array_size(images); i++) {
+		cleanup_json *definition = json_of(images[i].text);
+		struct image_facts facts;
+		image_facts_read(definition, &facts);
+		const char *why_not = image_not_confidential(&facts);
+		if (images[i].why_not)
+			assert_contains(why_not ? why_not : "(nothing)", images[i].why_not);
+		else
+			assert_null(why_not);
+	}
+}
+
+static void test_permissions_know_wildcards(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *permissions, *action;
+		bool allowed;
+	} cases[] = {
+		{"[{\"actions\":[\"*\"],\"notActions\":[]}]",
+			"Microsoft.Compute/virtualMachines/write", true},
+		{"[{\"actions\":[\"*/read\"]}]", "Microsoft.Compute/virtualMachines/read", true},
+		{"[{\"actions\":[\"*/read\"]}]", "Microsoft.Compute/virtualMachines/write", false},
+		{"[{\"actions\":[\"microsoft.compute/*\"],\"notActions\":[\"*/delete\"]}]",
+			"Microsoft.Compute/disks/delete", false},
+		{"[{\"actions\":[\"Microsoft.Compute/*/write\"]}]",
+			"Microsoft.Compute/virtualMachines/extensions/write", true},
+		{"[{\"actions\":[]},{\"actions\":[\"a/b\"]}]", "A/B", true},
+		{"[{\"actions\":[7]}]", "7", false},
+		{"{}", "a", false},
+		{"[{\"actions\":[\"a*a*a*a*b\"]}]", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_json *answer = json_pack("{s:o}", "value", json_of(cases[i].permissions));
+		assert_int_equal(action_is_allowed(answer, cases[i].action), cases[i].allowed);
+	}
+}
+
+/* ---- pace ------------------------------------------------------------------------------------------- */
+
+static struct http_response with_headers(const char *text)
+{
+	struct http_response response = {.status = 200};
+	buf_append_text(&response.headers, text);
+	return response;
+}
+
+static void test_headers_tell_when_to_come_back(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *headers;
+		enum arm_class class;
+		uint64_t retry_ms, hold_ms;
+	} cases[] = {
+		{"", ARM_READ, 0, 0},
+		{"Retry-After: 7\r\n", ARM_READ, 7000, 0},
+		{"retry-after-ms: 250\r\nRetry-After: 7\r\n", ARM_READ, 250, 0},
+		{"x-ms-retry-after-ms: 1500\r\n", ARM_READ, 1500, 0},
+		{"x-ms-retry-after-ms: soon\r\n", ARM_READ, 0, 0},
+		{"Date: Sun, 15 Mar 2026 10:15:30 GMT\r\nRetry-After: Sun, 15 Mar 2026 10:15:33 GMT\r\n",
+			ARM_READ, 3000, 0},
+		{"x-ms-ratelimit-remaining-subscription-reads: 11999\r\n", ARM_READ, 0, 0},
+		{"x-ms-ratelimit-remaining-subscription-reads: 8\r\n", ARM_READ, 0, 1000},
+		{"x-ms-ratelimit-remaining-subscription-reads: 8\r\n", ARM_WRITE, 0, 0},
+		{"x-ms-ratelimit-remaining-subscription-writes: 0\r\n", ARM_CREATE, 0, 5000},
+		{"x-ms-ratelimit-remaining-subscription-deletes: 9\r\n", ARM_DELETE, 0, 500},
+		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;237,Microsoft.Compute/PutVM30Min;4\r\n",
+			ARM_CREATE, 0, 3000},
+		{"x-ms-ratelimit-remaining-resource: Microsoft.Compute/PutVM3Min;x\r\n", ARM_CREATE,
+			0, 0},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_response response = with_headers(cases[i].headers);
+		assert_int_equal(arm_retry_after_ns(&response) / NS_PER_MS, cases[i].retry_ms);
+		assert_int_equal(arm_remaining_hold_ns(&response, cases[i].class) / NS_PER_MS,
+			cases[i].hold_ms);
+	}
+}
+
+static void test_operations_are_asked_finely_at_first_and_as_they_wish_within_reason(void **state)
+{
+	(void)state;
+	assert_int_equal(operation_pause_ns(0, 0, 0), 1 * NS_PER_S);
+	assert_int_equal(operation_pause_ns(2, 0, 0), 4 * NS_PER_S);
+	assert_int_equal(operation_pause_ns(1000, 0, 0), 10 * NS_PER_S);
+	assert_int_equal(operation_pause_ns(0, 3 * NS_PER_S, 0), 3 * NS_PER_S);
+	assert_int_equal(operation_pause_ns(0, 30 * NS_PER_S, 59 * NS_PER_S), 5 * NS_PER_S);
+	assert_int_equal(operation_pause_ns(0, 30 * NS_PER_S, 60 * NS_PER_S), 30 * NS_PER_S);
+}
+
+/* ---- the key --------------------------------------------------------------------------------------- */
+
+static void test_a_key_is_made_and_taken(void **state)
+{
+	(void)state;
+	cleanup(buf_free) struct buf key = BUF_INIT, blob = BUF_INIT;
+	assert_int_equal(ssh_key_make(&key, NULL, NULL), 0);
+	assert_int_equal(ssh_key_check(buf_text(&key), NULL), 0);
+	assert_int_equal(base64_decode(buf_text(&key) + 8, key.len - 8, 4096, &blob, NULL), 0);
+	/* type, 65537, and a modulus of 3072 bits with a zero before its first bit. */
+	assert_int_equal(blob.len, 4 + 7 + 4 + 3 + 4 + 1 + 384);
+	assert_memory_equal(blob.data, "\0\0\0\7ssh-rsa\0\0\0\3\1\0\1\0\0\1\x81\0", 23);
+	static const char *const bad[] = {"", "ssh-rsa", "ssh-rsa ", "ssh-rsa AAAA", "ssh-dss AAAA",
+		"ssh-rsa !!!!", "ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQAB",
+		"-----BEGIN OPENSSH PRIVATE KEY-----"};
+	for (size_t i = 0; i < array_size(bad); i++)
+		assert_int_equal(ssh_key_check(bad[i], NULL), -1);
+	atomic_bool stop = true;
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(ssh_key_make(&key, &stop, &err), -1);
+}
+
+static void test_variables_in_a_path_are_expanded(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *path, *expanded;
+	} cases[] = {
+		{"/a/b", "/a/b"},
+		{"$AZURE_TEST_A/b", "x/b"},
+		{"/a/${AZURE_TEST_A}b$AZURE_TEST_NONE", "/a/xb"},
+		{"a$", "a$"},
+		{"$$", "$$"},
+		{"${", NULL},
+		{"${}", NULL},
+		{"${A-B}", NULL},
+	};
+	setenv("AZURE_TEST_A", "x", 1);
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup(buf_free) struct buf out = BUF_INIT;
+		int result = path_expand(cases[i].path, &out, NULL);
+		assert_int_equal(result, cases[i].expanded ? 0 : -1);
+		if (result == 0)
+			assert_string_equal(buf_text(&out), cases[i].expanded);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_code_has_its_kind_and_message),
+		cmocka_unit_test(test_the_innermost_known_code_decides),
+		cmocka_unit_test(test_a_deep_or_wide_error_is_read_within_bounds),
+		cmocka_unit_test(test_tokens_are_read_with_their_life),
+		cmocka_unit_test(test_refusals_of_tokens_keep_their_code_and_say_what_to_do),
+		cmocka_unit_test(test_the_metadata_service_may_be_busy_but_not_refuse),
+		cmocka_unit_test(test_ids_are_taken_in_any_case_and_nothing_else),
+		cmocka_unit_test(test_names_are_what_azure_takes_and_the_same_for_the_same_token),
+		cmocka_unit_test(test_the_authority_tells_the_cloud),
+		cmocka_unit_test(test_the_body_of_a_plain_request),
+		cmocka_unit_test(test_requests_that_cannot_be_made_are_refused),
+		cmocka_unit_test(test_tags_are_cut_at_a_character_and_checked),
+		cmocka_unit_test(test_options_that_cannot_be_are_named),
+		cmocka_unit_test(test_upstreams_options_are_there_with_their_defaults),
+		cmocka_unit_test(test_states_times_and_addresses_are_read),
+		cmocka_unit_test(test_sizes_are_read_with_zones_and_restrictions),
+		cmocka_unit_test(test_images_tell_what_they_can),
+		cmocka_unit_test(test_permissions_know_wildcards),
+		cmocka_unit_test(test_headers_tell_when_to_come_back),
+		cmocka_unit_test(
+			test_operations_are_asked_finely_at_first_and_as_they_wish_within_reason),
+		cmocka_unit_test(test_a_key_is_made_and_taken),
+		cmocka_unit_test(test_variables_in_a_path_are_expanded),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
