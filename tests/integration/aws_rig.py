@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.parse
 
@@ -153,6 +154,7 @@ class Moto:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        self.folder = tempfile.TemporaryDirectory(prefix="aws-catalogue-")
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(self.port)],
             stdin=subprocess.DEVNULL,
@@ -186,6 +188,7 @@ class Moto:
             self.front.close()
         self.process.terminate()
         self.process.wait(20)
+        self.folder.cleanup()
 
     def forward(self, body: bytes) -> tuple:
         """Straight to moto, past the front: (status, answer)."""
