@@ -26,7 +26,9 @@ SCRIPTS = {
         trap 'echo "forwarder end" >>$LOG; exit 0' TERM
         while :; do read -rt 0.05 <>/run/never; done""",
 }
-NAMESPACES = """mount --make-rprivate /; mount -t proc proc /proc; mount -t tmpfs run /run; mount -t tmpfs media /media
+# In a chroot / may be no mount point: then at least those that are mounted on keep it to themselves.
+NAMESPACES = """for m in / /proc /run; do mount --make-rprivate $m 2>/dev/null || :; done
+mount -t proc proc /proc; mount -t tmpfs run /run; mount -t tmpfs media /media
 mkfifo /run/never; mkdir /media/cidata; [ -z "$USER_DATA" ] || echo "$USER_DATA" >/media/cidata/user-data; exec "$@" """
 
 
