@@ -9,18 +9,11 @@
 #include <string.h>
 
 #include "adaptor/adaptor.h"
+#include "base/list.h"
 #include "base/log.h"
 
 /* Somebody who takes the rules away again and again must not keep us at nothing else. */
 #define PAUSE_NS (1 * NS_PER_S)
-
-static size_t count_strings(char *const *list)
-{
-	size_t count = 0;
-	while (list && list[count])
-		count++;
-	return count;
-}
 
 /* Whoever owns it is starting it or taking it down, and sees to its network. false: left to them. */
 static bool mend(struct adaptor *adaptor, struct sandbox *sandbox)
@@ -34,7 +27,7 @@ static bool mend(struct adaptor *adaptor, struct sandbox *sandbox)
 		    !sandbox_is_gone(&adaptor->table, sandbox) && record->has_network;
 	struct podnetwork_worker_settings settings = sandbox_network_settings(adaptor, record);
 	if (ours && adaptor->world->network->setup(&settings, &record->network, record->addresses,
-			    count_strings(record->addresses), &why) < 0)
+			    list_count(record->addresses), &why) < 0)
 		log_warn("pod network: %s", error_message(&why));
 	pthread_mutex_unlock(&sandbox->owner);
 	return ours;

@@ -18,6 +18,7 @@
 #include "base/base64.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/list.h"
 #include "base/log.h"
 
 /* A caller without a deadline does not wait for ever; the Go shim's own is ten minutes. */
@@ -107,14 +108,6 @@ static int create_with_retries(struct start *start, const struct instance_reques
 	}
 }
 
-static size_t count_strings(char *const *list)
-{
-	size_t count = 0;
-	while (list && list[count])
-		count++;
-	return count;
-}
-
 /* The tunnel goes to the second interface where there is one of its own for it. */
 static size_t addresses_needed(const struct record *record)
 {
@@ -145,7 +138,7 @@ static int create_instance(struct start *start, struct error *err)
 	secret_free(&record->user_data);
 	strings_free(record->addresses);
 	record->addresses = take_ptr(instance.addresses);
-	if (count_strings(record->addresses) >= addresses_needed(record))
+	if (list_count(record->addresses) >= addresses_needed(record))
 		sandbox_reach(&adaptor->table, start->sandbox, STAGE_ADDRESSED);
 	return journal_write(&adaptor->journal, record, FAULT_START_RECORD_INSTANCE, err);
 }
@@ -163,7 +156,7 @@ static int wait_for_addresses(struct start *start, struct error *err)
 		    needed, &instance, &start->bound, err) < 0)
 		return -1;
 	fault_after(FAULT_START_ADDRESSES);
-	if (count_strings(instance.addresses) < needed)
+	if (list_count(instance.addresses) < needed)
 		return error_set(err, ERROR_INTERNAL,
 			"the driver returned fewer addresses than needed");
 	strings_free(record->addresses);
@@ -179,7 +172,7 @@ static int set_network_up(struct start *start, struct error *err)
 	struct podnetwork_worker_settings settings = sandbox_network_settings(adaptor, record);
 	fault_before(FAULT_START_NETWORK);
 	if (adaptor->world->network->setup(&settings, &record->network, record->addresses,
-		    count_strings(record->addresses), err) < 0)
+		    list_count(record->addresses), err) < 0)
 		return -1;
 	fault_after(FAULT_START_NETWORK);
 	/* No write: whoever undoes a start that knows addresses takes down network and tunnel too. */
