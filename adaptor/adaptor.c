@@ -2,9 +2,7 @@
 /* adaptor.c - the state that the verbs share, and the threads that work on it. See adaptor.h */
 #include "adaptor/adaptor.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +12,10 @@
 int adaptor_init(struct adaptor *adaptor, const struct settings *settings,
 	const struct world *world, struct error *err)
 {
-	*adaptor = (struct adaptor){.settings = settings, .world = world, .journal = {.lock = -1}};
+	*adaptor = (struct adaptor){.settings = settings,
+		.world = world,
+		.journal = {.lock = -1},
+		.threads = THREADS_INIT};
 	pthread_mutex_init(&adaptor->workers_lock, NULL);
 	pthread_mutex_init(&adaptor->quarantine.lock, NULL);
 	adaptor->stopping = cancel_new();
@@ -70,13 +71,12 @@ static unsigned count_workers(struct adaptor *adaptor, int change)
 	return count;
 }
 
-static void *run_job(void *argument)
+static void run_job(void *argument)
 {
 	struct job job = *(struct job *)argument;
 	free(argument);
 	job.work(job.adaptor, job.argument);
 	count_workers(job.adaptor, -1);
-	return NULL;
 }
 
 int adaptor_spawn(struct adaptor *adaptor, adaptor_work *work, void *argument, struct error *err)
@@ -86,17 +86,11 @@ int adaptor_spawn(struct adaptor *adaptor, adaptor_work *work, void *argument, s
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	*job = (struct job){.adaptor = adaptor, .work = work, .argument = argument};
 	count_workers(adaptor, 1);
-	pthread_attr_t attributes;
-	pthread_t thread;
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	int failed = pthread_create(&thread, &attributes, run_job, job);
-	pthread_attr_destroy(&attributes);
-	if (!failed)
+	if (threads_start(&adaptor->threads, 0, run_job, job, err) == 0)
 		return 0;
 	free(job);
 	count_workers(adaptor, -1);
-	return error_set_errno(err, failed, "start a thread");
+	return -1;
 }
 
 /* 0 once no worker is left, -1 when bound ended first. */
@@ -115,10 +109,9 @@ void adaptor_finish(struct adaptor *adaptor, uint64_t grace_ns)
 {
 	cancel_fire(adaptor->stopping);
 	struct bound grace = bound_within(&BOUND_NONE, grace_ns);
-	if (wait_for_workers(adaptor, &grace) == 0)
-		return;
-	cancel_fire(adaptor->quit);
-	wait_for_workers(adaptor, &BOUND_NONE);
+	if (wait_for_workers(adaptor, &grace) < 0)
+		cancel_fire(adaptor->quit);
+	threads_join(&adaptor->threads);
 }
 
 char *sandbox_token(const struct adaptor *adaptor, const char *id, struct error *err)

@@ -16,6 +16,7 @@
 #include "adaptor/sandbox.h"
 #include "adaptor/settings.h"
 #include "adaptor/world.h"
+#include "base/thread.h"
 
 /* Numbers that were released a short while ago: an old pod VM may still send with them. */
 #define QUARANTINE_SIZE 64
@@ -39,6 +40,7 @@ struct adaptor {
 	struct cancel *stopping; /* fired when the process is told to end: nothing new is begun */
 	struct cancel *quit;     /* fired some seconds later: what is still at work breaks off */
 
+	struct threads threads;
 	pthread_mutex_t workers_lock;
 	unsigned workers; /* threads at work, under workers_lock */
 	struct notice *workers_changed;
@@ -52,7 +54,7 @@ int adaptor_init(struct adaptor *adaptor, const struct settings *settings,
 void adaptor_finish(struct adaptor *adaptor, uint64_t grace_ns);
 void adaptor_free(struct adaptor *adaptor);
 
-/* Runs work(adaptor, argument) on a detached thread that adaptor_finish waits for. */
+/* Runs work(adaptor, argument) on a thread that adaptor_finish waits for. */
 typedef void adaptor_work(struct adaptor *adaptor, void *argument);
 int adaptor_spawn(struct adaptor *adaptor, adaptor_work *work, void *argument, struct error *err);
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "ttrpc/frame_reader.h"
 #include "ttrpc/outbox.h"
 
@@ -177,13 +177,7 @@ void client_unref(struct ttrpc_client *client)
 
 static int start_thread(struct ttrpc_client *client)
 {
-	/* Signals are for the program's own threads. */
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int failed = pthread_create(&client->thread, NULL, read_frames, client);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return failed;
+	return thread_start(&client->thread, 0, read_frames, client);
 }
 
 struct ttrpc_client *ttrpc_client_new(int fd, struct error *err)

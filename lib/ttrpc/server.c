@@ -10,7 +10,6 @@
 #include "ttrpc/server_private.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 #define MAX_CONNECTIONS 256u
 #define MAX_CALLS 1024u
@@ -163,12 +163,7 @@ static int prepare(struct ttrpc_server *server, struct error *err)
 		event_add(server->accept_event, NULL) < 0 ||
 		event_add(server->wake_event, NULL) < 0)
 		return error_set(err, ERROR_CAPACITY, "ttrpc server: no events");
-	/* Signals are for the program's own threads. */
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int failed = pthread_create(&server->thread, NULL, run_loop, server);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int failed = thread_start(&server->thread, 0, run_loop, server);
 	return failed ? error_set_errno(err, failed, "ttrpc server: start a thread") : 0;
 }
 

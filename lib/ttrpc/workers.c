@@ -3,18 +3,17 @@
  * workers.c - see workers.h
  *
  * An idle thread waits some seconds for another job and then ends. A job is given either to an idle
- * thread or to a new one, never queued behind a running one. Threads are detached; their count
- * tells workers_free when the last has gone.
+ * thread or to a new one, never queued behind a running one.
  */
 #include "ttrpc/workers.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include "base/bound.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 /*
  * Enough for straight-line handlers with name resolution and TLS (glibc's resolver takes some 64
@@ -36,10 +35,11 @@ struct job {
 
 struct workers {
 	pthread_mutex_t lock;
-	pthread_cond_t work, gone;
+	pthread_cond_t work;
 	struct job *first, **last;
-	size_t queued, idle, threads;
+	size_t queued, idle;
 	bool ending;
+	struct threads threads;
 };
 
 struct workers *workers_new(struct error *err)
@@ -53,10 +53,10 @@ struct workers *workers_new(struct error *err)
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->work, &monotonic);
-	pthread_cond_init(&w->gone, &monotonic);
 	pthread_condattr_destroy(&monotonic);
 	pthread_mutex_init(&w->lock, NULL);
 	w->last = &w->first;
+	w->threads = (struct threads)THREADS_INIT;
 	return w;
 }
 
@@ -80,7 +80,7 @@ static struct job *next_job(struct workers *w)
 	return job;
 }
 
-static void *work(void *context)
+static void work(void *context)
 {
 	struct workers *w = context;
 	pthread_mutex_lock(&w->lock);
@@ -91,30 +91,7 @@ static void *work(void *context)
 		log_context_set((struct log_context){0});
 		pthread_mutex_lock(&w->lock);
 	}
-	if (--w->threads == 0)
-		pthread_cond_broadcast(&w->gone);
 	pthread_mutex_unlock(&w->lock);
-	return NULL;
-}
-
-/* Called with the lock held. */
-static int start_thread(struct workers *w)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	pthread_t thread;
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	/* Signals are for the program's own threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int failed = pthread_create(&thread, &attributes, work, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	if (!failed)
-		w->threads++;
-	return failed;
 }
 
 int workers_run(struct workers *w, void (*run)(void *context), void *context, struct error *err)
@@ -124,19 +101,17 @@ int workers_run(struct workers *w, void (*run)(void *context), void *context, st
 		return error_set_errno(err, ENOMEM, "start a thread");
 	*job = (struct job){.run = run, .context = context};
 	pthread_mutex_lock(&w->lock);
-	int failed = w->idle > w->queued ? 0 : start_thread(w);
-	if (!failed) {
+	int result = w->idle > w->queued ? 0 : threads_start(&w->threads, STACK_SIZE, work, w, err);
+	if (result == 0) {
 		*w->last = job;
 		w->last = &job->next;
 		w->queued++;
 		pthread_cond_signal(&w->work);
 	}
 	pthread_mutex_unlock(&w->lock);
-	if (failed) {
+	if (result < 0)
 		free(job);
-		return error_set_errno(err, failed, "start a thread");
-	}
-	return 0;
+	return result;
 }
 
 void workers_free(struct workers *w)
@@ -144,11 +119,9 @@ void workers_free(struct workers *w)
 	pthread_mutex_lock(&w->lock);
 	w->ending = true;
 	pthread_cond_broadcast(&w->work);
-	while (w->threads)
-		pthread_cond_wait(&w->gone, &w->lock);
 	pthread_mutex_unlock(&w->lock);
+	threads_join(&w->threads);
 	pthread_cond_destroy(&w->work);
-	pthread_cond_destroy(&w->gone);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

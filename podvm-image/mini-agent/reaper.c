@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 
 struct unclaimed {
 	struct unclaimed *next;
@@ -89,12 +90,8 @@ int reaper_start(struct error *err)
 {
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, errno, "become the subreaper");
-	sigset_t all, before;
 	pthread_t thread;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int failed = pthread_create(&thread, NULL, reap, NULL);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	int failed = thread_start(&thread, 0, reap, NULL);
 	if (failed)
 		return error_set_errno(err, failed, "start the reaper");
 	pthread_detach(thread);

@@ -10,11 +10,11 @@
 
 #include <libvirt/virterror.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "providers/libvirt/failure.h"
 
 /* libvirt's own defaults; a stopped daemon is noticed after interval x (count + 1) = 20 s. */
@@ -68,17 +68,11 @@ static void event_loop_start(void)
 	}
 	/* A timer that never fires keeps the loop from being empty. */
 	virEventAddTimeout(-1, no_timer, NULL, NULL);
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before); /* signals are for the program's own threads */
-	pthread_attr_t attributes;
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	pthread_t thread;
-	if (pthread_create(&thread, &attributes, event_loop, NULL))
+	if (thread_start(&thread, 0, event_loop, NULL))
 		log_error("no thread for libvirt's event loop: losses are noticed late");
-	pthread_attr_destroy(&attributes);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	else
+		pthread_detach(thread);
 }
 
 static pthread_once_t event_loop_once = PTHREAD_ONCE_INIT;
@@ -220,20 +214,14 @@ static void *open_thread(void *opaque)
 /* With the mutex held: starts an opening where none runs. */
 static int start_opening(struct connection *c, struct error *err)
 {
-	pthread_attr_t attributes;
-	pthread_attr_init(&attributes);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, &before);
 	c->references++;
 	c->opening = true;
 	pthread_t thread;
-	int failed = pthread_create(&thread, &attributes, open_thread, c);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	if (!failed)
+	int failed = thread_start(&thread, 0, open_thread, c);
+	if (!failed) {
+		pthread_detach(thread);
 		return 0;
+	}
 	c->references--;
 	c->opening = false;
 	return error_set_errno(err, failed, "no thread to connect to libvirt");
