@@ -120,12 +120,6 @@ struct provider_table {
 		const struct bound *bound, struct error *err);
 
 	/*
-	 * The id that this token's instance will have, where the driver can tell before it exists; an
-	 * empty string where it cannot. New string.
-	 */
-	char *(*expected_id)(struct provider *provider, const char *token);
-
-	/*
 	 * Makes the instance, or finds the one of this token. Returns as soon as the id is known: addresses
 	 * may still be missing. When it fails, nothing of it is left; where even that could not be
 	 * reached, the message says what remains and list will show it.

@@ -84,3 +84,18 @@ int pairs_next(const char *what, const char **text, char **key, char **value, st
 	free(take_ptr(*value));
 	return error_set(err, ERROR_CAPACITY, "out of memory");
 }
+
+int pairs_check(const char *what, const char *text,
+	int (*next)(const char **text, char **key, char **value, struct error *err), size_t max,
+	const char *kind, struct error *err)
+{
+	for (size_t count = 0;; count++) {
+		cleanup(free_ptr) char *key = NULL, *value = NULL;
+		int more = next(&text, &key, &value, err);
+		if (more <= 0)
+			return more;
+		if (count == max)
+			return error_set(err, ERROR_INVALID, "%s: more than %zu %s", what, max,
+				kind);
+	}
+}

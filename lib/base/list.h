@@ -28,4 +28,12 @@ DEFINE_CLEANUP(char *, list_free)
  */
 int pairs_next(const char *what, const char **text, char **key, char **value, struct error *err);
 
+/*
+ * Goes through a text with a function like pairs_next that knows what it reads: 0 where it likes all of it, and finds
+ * at most max. kind: "tags", for the message.
+ */
+int pairs_check(const char *what, const char *text,
+	int (*next)(const char **text, char **key, char **value, struct error *err), size_t max,
+	const char *kind, struct error *err);
+
 #endif

@@ -15,7 +15,7 @@
 #include "providers/aws/options.h"
 #include "http/attempt.h"
 #include "providers/choice/choice.h"
-#include "providers/provider.h"
+#include "providers/verbs.h"
 
 struct provider {
 	const struct aws_options *options;
@@ -25,22 +25,6 @@ struct provider {
 	struct images *images;
 	struct choice_memory *refusals;
 };
-
-int driver_create(struct provider *p, const struct instance_request *request,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_find(struct provider *p, const char *token, struct instance *instance,
-	const struct bound *bound, struct error *err);
-int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
-int driver_list(struct provider *p, const char *cluster, const char *node,
-	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
-int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
-	struct error *err);
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err);
-char *driver_console_tail(struct provider *p, const char *id, size_t max,
-	const struct bound *bound);
 
 /* i-, and 8 to 17 hexadecimal digits. ERROR_INVALID. */
 int instance_id_check(const char *id, struct error *err);

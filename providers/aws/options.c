@@ -148,20 +148,6 @@ int tags_next(const char **text, char **key, char **value, struct error *err)
 	return 1;
 }
 
-static int tags_check(const char *text, struct error *err)
-{
-	size_t count = 0;
-	for (;;) {
-		cleanup(free_ptr) char *key = NULL, *value = NULL;
-		int more = tags_next(&text, &key, &value, err);
-		if (more <= 0)
-			return more;
-		if (++count > TAGS_OF_OPERATOR_MAX)
-			return error_set(err, ERROR_INVALID, "TAGS: more than %d tags",
-				TAGS_OF_OPERATOR_MAX);
-	}
-}
-
 /* "<prefix>-<hex digits>", or a list of such. */
 static int ids_check(const char *text, const char *prefix, const char *variable, struct error *err)
 {
@@ -237,5 +223,5 @@ int aws_options_check(const struct aws_options *o, struct error *err)
 	if (*o->kms_key && !o->root_volume_encrypted)
 		return error_set(err, ERROR_INVALID,
 			"AWS_ROOT_VOLUME_KMS_KEY needs AWS_ROOT_VOLUME_ENCRYPTED");
-	return tags_check(o->tags, err);
+	return pairs_check("TAGS", o->tags, tags_next, TAGS_OF_OPERATOR_MAX, "tags", err);
 }

@@ -12,7 +12,7 @@
 #include "providers/aws/driver.h"
 #include "providers/aws/tags.h"
 
-static void driver_close(struct provider *p)
+void driver_close(struct provider *p)
 {
 	if (!p)
 		return;
@@ -26,10 +26,7 @@ static void driver_close(struct provider *p)
 	free(p);
 }
 
-DEFINE_CLEANUP(struct provider, driver_close)
-
-static struct provider *driver_open(const void *values, const struct bound *bound,
-	struct error *err)
+struct provider *driver_open(const void *values, const struct bound *bound, struct error *err)
 {
 	(void)bound;
 	const struct aws_options *options = values;
@@ -66,30 +63,12 @@ int driver_offerings(struct provider *p, struct offering **list, size_t *count,
 	return catalogue_offerings(p->catalogue, list, count, bound, err);
 }
 
-/* EC2 gives ids out itself. */
-static char *driver_expected_id(struct provider *p, const char *token)
-{
-	(void)p;
-	(void)token;
-	return strdup("");
-}
-
 const struct provider_table peerpod_provider = {
-	.abi = PROVIDER_ABI,
+	DRIVER_VERBS,
 	.name = "aws",
 	.title = "instances of Amazon EC2",
 	.options = aws_option_table,
 	.option_count = AWS_OPTION_COUNT,
 	.values_size = sizeof(struct aws_options),
-	.open = driver_open,
-	.close = driver_close,
-	.check = driver_check,
 	.offerings = driver_offerings,
-	.expected_id = driver_expected_id,
-	.create = driver_create,
-	.wait_addresses = driver_wait_addresses,
-	.find = driver_find,
-	.delete = driver_delete,
-	.list = driver_list,
-	.console_tail = driver_console_tail,
 };

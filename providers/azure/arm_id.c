@@ -124,3 +124,15 @@ const char *path_part(const char *path, unsigned index, char *part, size_t size)
 	}
 	return part;
 }
+
+bool is_region(const char *location, const char *region)
+{
+	char plain[128];
+	size_t n = 0;
+	for (; *location && n + 1 < sizeof(plain); location++) {
+		if (*location != ' ')
+			plain[n++] = *location;
+	}
+	plain[n] = '\0';
+	return !strcasecmp(plain, region);
+}

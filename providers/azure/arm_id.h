@@ -42,4 +42,7 @@ const char *path_part(const char *path, unsigned index, char *part, size_t size)
 /* Letters, digits and the few signs that names of resources have: safe in the path of a URL. */
 bool is_arm_name(const char *text);
 
+/* Is the location of an answer this region? "East US" is eastus. */
+bool is_region(const char *location, const char *region);
+
 #endif

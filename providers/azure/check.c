@@ -24,18 +24,6 @@ struct check {
 
 #define ROLE_REMEDY "give the identity the role of docs/providers/azure-role.json"
 
-static bool same_place(const char *location, const char *region)
-{
-	char plain[128];
-	size_t n = 0;
-	for (; *location && n + 1 < sizeof(plain); location++) {
-		if (*location != ' ')
-			plain[n++] = *location;
-	}
-	plain[n] = '\0';
-	return !strcasecmp(plain, region);
-}
-
 /* 1: Azure answers, whatever it says of the group; 0: it does not take the credentials, or cannot be reached. */
 static int check_group(struct check *c)
 {
@@ -102,7 +90,7 @@ static void check_network(struct check *c)
 	if (!nsg)
 		check_failure(c->report, "AZURE_NSG_ID", ROLE_REMEDY " on the security group",
 			&why);
-	else if (!same_place(text_of(nsg, "location", NULL), o->region))
+	else if (!is_region(text_of(nsg, "location", NULL), o->region))
 		check_wrong(c->report, ERROR_INVALID, "AZURE_NSG_ID",
 			"name one of the region of the pod VMs",
 			"it is in %s, the pod VMs are in %s", text_of(nsg, "location", NULL),

@@ -18,7 +18,7 @@
 #include "providers/azure/watch.h"
 #include "providers/choice/choice.h"
 #include "providers/choice/prices.h"
-#include "providers/provider.h"
+#include "providers/verbs.h"
 
 struct provider {
 	const struct azure_options *options;
@@ -30,22 +30,6 @@ struct provider {
 	struct choice_memory *refusals;
 	struct ssh_key *ssh_key;
 };
-
-int driver_create(struct provider *p, const struct instance_request *request,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_find(struct provider *p, const char *token, struct instance *instance,
-	const struct bound *bound, struct error *err);
-int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
-int driver_list(struct provider *p, const char *cluster, const char *node,
-	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
-int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
-	struct error *err);
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err);
-char *driver_console_tail(struct provider *p, const char *id, size_t max,
-	const struct bound *bound);
 
 /* The id of a VM of this name in the configured group. New string; NULL: no memory. */
 char *vm_id_make(const struct azure_options *o, const char *vm_name);

@@ -151,20 +151,6 @@ int tags_next(const char **text, char **key, char **value, struct error *err)
 	return 1;
 }
 
-static int tags_check(const char *text, struct error *err)
-{
-	size_t count = 0;
-	for (;;) {
-		cleanup(free_ptr) char *key = NULL, *value = NULL;
-		int more = tags_next(&text, &key, &value, err);
-		if (more <= 0)
-			return more;
-		if (++count > TAGS_OF_OPERATOR_MAX)
-			return error_set(err, ERROR_INVALID, "TAGS: more than %d tags",
-				TAGS_OF_OPERATOR_MAX);
-	}
-}
-
 /* Becomes part of a URL's path. */
 static int name_check(const char *text, const char *variable, const char *like, struct error *err)
 {
@@ -305,5 +291,5 @@ int azure_options_check(const struct azure_options *o, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"AZURE_POD_IDENTITY_AUTHORITY_HOST: \"%.200s\" must start with http:// or https://",
 			o->imds);
-	return tags_check(o->tags, err);
+	return pairs_check("TAGS", o->tags, tags_next, TAGS_OF_OPERATOR_MAX, "tags", err);
 }

@@ -11,7 +11,7 @@
 #include "providers/azure/driver.h"
 #include "providers/azure/options.h"
 
-static void driver_close(struct provider *p)
+void driver_close(struct provider *p)
 {
 	if (!p)
 		return;
@@ -27,10 +27,7 @@ static void driver_close(struct provider *p)
 	free(p);
 }
 
-DEFINE_CLEANUP(struct provider, driver_close)
-
-static struct provider *driver_open(const void *values, const struct bound *bound,
-	struct error *err)
+struct provider *driver_open(const void *values, const struct bound *bound, struct error *err)
 {
 	(void)bound;
 	const struct azure_options *options = values;
@@ -61,30 +58,12 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	return take_ptr(p);
 }
 
-/* The id has the pod's name in it, which a token does not tell. */
-static char *driver_expected_id(struct provider *p, const char *token)
-{
-	(void)p;
-	(void)token;
-	return strdup("");
-}
-
 const struct provider_table peerpod_provider = {
-	.abi = PROVIDER_ABI,
+	DRIVER_VERBS,
 	.name = "azure",
 	.title = "virtual machines of Microsoft Azure",
 	.options = azure_option_table,
 	.option_count = AZURE_OPTION_COUNT,
 	.values_size = sizeof(struct azure_options),
-	.open = driver_open,
-	.close = driver_close,
-	.check = driver_check,
 	.offerings = driver_offerings,
-	.expected_id = driver_expected_id,
-	.create = driver_create,
-	.wait_addresses = driver_wait_addresses,
-	.find = driver_find,
-	.delete = driver_delete,
-	.list = driver_list,
-	.console_tail = driver_console_tail,
 };

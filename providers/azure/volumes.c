@@ -13,19 +13,6 @@
 #include "providers/azure/driver.h"
 #include "providers/azure/vm.h"
 
-/* "East US" is eastus. */
-static bool in_region(const char *location, const char *region)
-{
-	char plain[128];
-	size_t n = 0;
-	for (; *location && n + 1 < sizeof(plain); location++) {
-		if (*location != ' ')
-			plain[n++] = *location;
-	}
-	plain[n] = '\0';
-	return !strcasecmp(plain, region);
-}
-
 static const char *zone_of(const json_t *disk)
 {
 	const char *zone = json_string_value(json_array_get(json_object_get(disk, "zones"), 0));
@@ -42,7 +29,7 @@ static int disk_check(const struct azure_options *o, const char *id, const json_
 	const char *type = text_of(disk, "sku", "name", NULL);
 	bool shared = json_integer_value(json_object_get(json_object_get(disk, "properties"),
 			      "maxShares")) > 1;
-	if (!in_region(location, o->region))
+	if (!is_region(location, o->region))
 		return error_set(err, ERROR_INVALID,
 			"volume %s is in region %s, the pod VMs are in %s", id, location,
 			o->region);

@@ -85,17 +85,6 @@ static json_t *get(struct look *l, const char *row, const char *remedy, const ch
 	return NULL;
 }
 
-__attribute__((format(printf, 1, 2))) static char *path_of(const char *format, ...)
-{
-	va_list args;
-	char *text;
-	va_start(args, format);
-	if (vasprintf(&text, format, args) < 0)
-		text = NULL;
-	va_end(args);
-	return text;
-}
-
 /* ---- zones and machine types ------------------------------------------------------------------------------- */
 
 static void look_at_zones(struct look *l)
@@ -104,7 +93,8 @@ static void look_at_zones(struct look *l)
 			       : l->tee == TEE_SNP     ? "AMD Milan"
 						       : "";
 	for (char *const *z = l->at.zones; *z; z++) {
-		cleanup(free_ptr) char *path = path_of("projects/%s/zones/%s", l->at.project, *z);
+		cleanup(free_ptr) char *path =
+			path_format("projects/%s/zones/%s", l->at.project, *z);
 		cleanup_json *zone =
 			path ? get(l, "GCP_ZONE",
 				       "gcloud compute zones list shows those that there are",
@@ -194,7 +184,7 @@ static void look_at_disks(struct look *l)
 	const char *disk = path_last(family_disk(l->default_type, l->o->disk_type));
 	for (char *const *z = l->at.zones; *z; z++) {
 		cleanup(free_ptr) char *path =
-			path_of("projects/%s/zones/%s/diskTypes/%s", l->at.project, *z, disk);
+			path_format("projects/%s/zones/%s/diskTypes/%s", l->at.project, *z, disk);
 		cleanup_json *type =
 			path ? get(l, "GCP_DISK_TYPE",
 				       "gcloud compute disk-types list shows those that there are",
@@ -251,7 +241,8 @@ static void look_at_network(struct look *l, const char *row, const char *network
 		char project[128];
 		bool whole = path_part(network, "projects", project, sizeof(project));
 		cleanup(free_ptr) char *path =
-			whole ? strdup(network) : path_of("projects/%s/%s", l->at.project, network);
+			whole ? strdup(network)
+			      : path_format("projects/%s/%s", l->at.project, network);
 		cleanup_json *found =
 			path ? get(l, row,
 				       "gcloud compute networks list shows those that there are",
@@ -329,7 +320,7 @@ static int64_t needed_of(const struct look *l, const char *metric)
 
 static void look_at_quotas_of(struct look *l, const char *region)
 {
-	cleanup(free_ptr) char *path = path_of("projects/%s/regions/%s", l->at.project, region);
+	cleanup(free_ptr) char *path = path_format("projects/%s/regions/%s", l->at.project, region);
 	cleanup_json *found = path ? get(l, "quotas", NULL, "regions.get", path) : NULL;
 	size_t i;
 	json_t *quota;
@@ -389,7 +380,8 @@ static void look_at_permissions(struct look *l)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup(buf_free) struct buf missing = BUF_INIT;
-	cleanup(free_ptr) char *path = path_of("v3/projects/%s:testIamPermissions", l->at.project);
+	cleanup(free_ptr) char *path =
+		path_format("v3/projects/%s:testIamPermissions", l->at.project);
 	cleanup_json *reply = NULL, *wanted = json_array();
 	cleanup_json *body = json_pack("{s:O}", "permissions", wanted);
 	if (permissions_add(wanted, gcp_permissions) < 0 ||
@@ -440,7 +432,7 @@ static int look_at_project(struct look *l)
 		check_failure(l->report, "project, zone and network", NULL, &why);
 		return -1;
 	}
-	path = path_of("projects/%s", l->at.project);
+	path = path_format("projects/%s", l->at.project);
 	if (!path ||
 		compute_get(l->p->compute, "projects.get", path, &reply, l->bound, &why) == 0) {
 		check_right(l->report, "credentials", "Compute Engine takes them");

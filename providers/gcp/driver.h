@@ -20,7 +20,7 @@
 #include "providers/gcp/options.h"
 #include "providers/gcp/place.h"
 #include "providers/gcp/tags.h"
-#include "providers/provider.h"
+#include "providers/verbs.h"
 
 struct provider {
 	const struct gcp_options *options;
@@ -36,22 +36,6 @@ struct provider {
 	struct describer *near_name, *near_token, *far_name, *far_token;
 	struct operation_watch *operations;
 };
-
-int driver_create(struct provider *p, const struct instance_request *request,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_find(struct provider *p, const char *token, struct instance *instance,
-	const struct bound *bound, struct error *err);
-int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
-int driver_list(struct provider *p, const char *cluster, const char *node,
-	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
-int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
-	struct error *err);
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err);
-char *driver_console_tail(struct provider *p, const char *id, size_t max,
-	const struct bound *bound);
 
 /* An instance by its path; ERROR_GONE where there is none. */
 int vm_get(struct provider *p, const char *project, const char *zone, const char *name,

@@ -70,7 +70,7 @@ static const char *relative(const char *path)
 	return path;
 }
 
-__attribute__((format(printf, 1, 2))) static char *text_of(const char *format, ...)
+char *path_format(const char *format, ...)
 {
 	va_list args;
 	char *text;
@@ -93,8 +93,9 @@ char *image_path(const char *project, const char *image, struct error *err)
 	if (strchr(path, '/') ? !strncmp(path, "projects/", 9) && strstr(path, "/global/images/") &&
 					*path_last(path)
 			      : name_is_plain(path)) {
-		text = strchr(path, '/') ? strdup(path)
-					 : text_of("projects/%s/global/images/%s", project, path);
+		text = strchr(path, '/')
+			       ? strdup(path)
+			       : path_format("projects/%s/global/images/%s", project, path);
 		if (!text)
 			error_set(err, ERROR_CAPACITY, "out of memory");
 		return text;
@@ -114,8 +115,8 @@ char *subnetwork_path(const char *project, const char *zone, const char *subnetw
 	if (!strncmp(path, "projects/", 9))
 		return strdup(path);
 	if (!strncmp(path, "regions/", 8))
-		return text_of("projects/%s/%s", project, path);
-	return text_of("projects/%s/regions/%s/subnetworks/%s", project, region, path);
+		return path_format("projects/%s/%s", project, path);
+	return path_format("projects/%s/regions/%s/subnetworks/%s", project, region, path);
 }
 
 char *network_path(const char *network)
@@ -125,8 +126,8 @@ char *network_path(const char *network)
 	/* As the metadata server says it: projects/NUMBER/networks/N */
 	if (path_part(path, "projects", project, sizeof(project)) &&
 		!strstr(path, "/global/networks/"))
-		return text_of("projects/%s/global/networks/%s", project, path_last(path));
-	return strchr(path, '/') ? strdup(path) : text_of("global/networks/%s", path);
+		return path_format("projects/%s/global/networks/%s", project, path_last(path));
+	return strchr(path, '/') ? strdup(path) : path_format("global/networks/%s", path);
 }
 
 char *disk_path(const char *project, const char *zone, const char *disk)
@@ -135,8 +136,8 @@ char *disk_path(const char *project, const char *zone, const char *disk)
 	if (!strncmp(path, "projects/", 9))
 		return strdup(path);
 	if (strchr(path, '/'))
-		return text_of("projects/%s/%s", project, path);
-	return text_of("projects/%s/zones/%s/disks/%s", project, zone, path);
+		return path_format("projects/%s/%s", project, path);
+	return path_format("projects/%s/zones/%s/disks/%s", project, zone, path);
 }
 
 bool path_part(const char *path, const char *collection, char *out, size_t size)

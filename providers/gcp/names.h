@@ -28,7 +28,10 @@
 bool name_is_plain(const char *text);
 bool project_is_plain(const char *text); /* also "example.com:project" */
 bool path_is_plain(const char *text);    /* nothing that would not fit into a URL as it is */
-bool host_is_plain(const char *text);    /* a domain */
+
+/* A new string; NULL: no memory. */
+char *path_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool host_is_plain(const char *text); /* a domain */
 
 /* what: the option, for the message. */
 int zone_check(const char *what, const char *zone, struct error *err);

@@ -15,6 +15,10 @@ static const char *const network_tiers[] = {"STANDARD", "PREMIUM", NULL};
 static const char *const nic_types[] = {"", "GVNIC", "VIRTIO_NET", NULL};
 static const char *const disk_interfaces[] = {"", "NVME", "SCSI", NULL};
 
+/* 64 labels of a resource, less ours. */
+#define LABELS_MAX 56
+#define TAGS_MAX 50
+
 #define AT(member) offsetof(struct gcp_options, member)
 
 const struct option gcp_option_table[GCP_OPTION_COUNT] = {
@@ -175,44 +179,25 @@ int labels_next(const char **text, char **key, char **value, struct error *err)
 	return 1;
 }
 
-static int labels_check(const char *text, struct error *err)
+/* One of Resource Manager's tags, by names or by ids. */
+static int tag_next(const char **text, char **key, char **value, struct error *err)
 {
-	size_t count = 0;
-	for (;;) {
-		cleanup(free_ptr) char *key = NULL, *value = NULL;
-		int more = labels_next(&text, &key, &value, err);
-		if (more <= 0)
-			return more;
-		/* 64 of a resource, less ours. */
-		if (++count > 56)
-			return error_set(err, ERROR_INVALID, "GCP_LABELS: more than 56 labels");
-	}
-}
-
-static int tags_check(const char *text, struct error *err)
-{
-	size_t count = 0;
-	for (;;) {
-		cleanup(free_ptr) char *key = NULL, *value = NULL;
-		int more = pairs_next("TAGS", &text, &key, &value, err);
-		if (more < 0)
-			return -1;
-		if (!more)
-			break;
-		if (!*key || !*value)
-			return error_set(err, ERROR_INVALID,
-				"TAGS: a tag has a key and a value: key=value");
-		bool key_id = !strncmp(key, "tagKeys/", 8),
-		     value_id = !strncmp(value, "tagValues/", 10);
-		if (key_id != value_id)
-			return error_set(err, ERROR_INVALID,
-				"TAGS: \"%s=%s\": names and ids cannot be mixed: key=value or "
-				"tagKeys/1=tagValues/2",
-				key, value);
-		if (++count > 50)
-			return error_set(err, ERROR_INVALID, "TAGS: more than 50 tags");
-	}
-	return 0;
+	cleanup(free_ptr) char *k = NULL, *v = NULL;
+	int more = pairs_next("TAGS", text, &k, &v, err);
+	if (more <= 0)
+		return more;
+	if (!*k || !*v)
+		return error_set(err, ERROR_INVALID,
+			"TAGS: a tag has a key and a value: key=value");
+	bool key_id = !strncmp(k, "tagKeys/", 8), value_id = !strncmp(v, "tagValues/", 10);
+	if (key_id != value_id)
+		return error_set(err, ERROR_INVALID,
+			"TAGS: \"%s=%s\": names and ids cannot be mixed: key=value or "
+			"tagKeys/1=tagValues/2",
+			k, v);
+	*key = take_ptr(k);
+	*value = take_ptr(v);
+	return 1;
 }
 
 static int zones_check(const struct gcp_options *o, struct error *err)
@@ -318,7 +303,7 @@ int gcp_options_check(const struct gcp_options *o, struct error *err)
 		return error_set(err, ERROR_INVALID, "GCP_MAX_RUN: at least 30s, or 0");
 	if (url_check("GCP_COMPUTE_ENDPOINT", o->compute_endpoint, err) < 0 ||
 		url_check("GCP_RESOURCE_MANAGER_ENDPOINT", o->manager_endpoint, err) < 0 ||
-		labels_check(o->labels, err) < 0)
+		pairs_check("GCP_LABELS", o->labels, labels_next, LABELS_MAX, "labels", err) < 0)
 		return -1;
-	return tags_check(o->tags, err);
+	return pairs_check("TAGS", o->tags, tag_next, TAGS_MAX, "tags", err);
 }

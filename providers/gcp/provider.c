@@ -12,7 +12,7 @@
 #include "providers/gcp/driver.h"
 #include "providers/gcp/family.h"
 
-static void driver_close(struct provider *p)
+void driver_close(struct provider *p)
 {
 	if (!p)
 		return;
@@ -34,8 +34,6 @@ static void driver_close(struct provider *p)
 	free(p);
 }
 
-DEFINE_CLEANUP(struct provider, driver_close)
-
 static bool parts_make(struct provider *p, const struct gcp_options *o)
 {
 	p->place = place_new(o, &p->credentials, compute_metadata(p->compute));
@@ -54,8 +52,7 @@ static bool parts_make(struct provider *p, const struct gcp_options *o)
 	       p->near_name && p->near_token && p->far_name && p->far_token;
 }
 
-static struct provider *driver_open(const void *values, const struct bound *bound,
-	struct error *err)
+struct provider *driver_open(const void *values, const struct bound *bound, struct error *err)
 {
 	(void)bound;
 	const struct gcp_options *o = values;
@@ -86,30 +83,12 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	return take_ptr(p);
 }
 
-/* The name holds the pod's, which the token does not tell. */
-static char *driver_expected_id(struct provider *p, const char *token)
-{
-	(void)p;
-	(void)token;
-	return strdup("");
-}
-
 const struct provider_table peerpod_provider = {
-	.abi = PROVIDER_ABI,
+	DRIVER_VERBS,
 	.name = "gcp",
 	.title = "instances of Google Compute Engine",
 	.options = gcp_option_table,
 	.option_count = GCP_OPTION_COUNT,
 	.values_size = sizeof(struct gcp_options),
-	.open = driver_open,
-	.close = driver_close,
-	.check = driver_check,
 	.offerings = driver_offerings,
-	.expected_id = driver_expected_id,
-	.create = driver_create,
-	.wait_addresses = driver_wait_addresses,
-	.find = driver_find,
-	.delete = driver_delete,
-	.list = driver_list,
-	.console_tail = driver_console_tail,
 };

@@ -20,7 +20,7 @@
 #include "providers/libvirt/options.h"
 #include "providers/libvirt/record.h"
 #include "providers/libvirt/uri.h"
-#include "providers/provider.h"
+#include "providers/verbs.h"
 
 struct provider {
 	const struct libvirt_options *options;
@@ -29,20 +29,6 @@ struct provider {
 	struct connection *calls, *uploads, *status;
 	atomic_bool kvm_broken; /* a start failed because of KVM: the next ones do not try it */
 };
-
-int driver_create(struct provider *p, const struct instance_request *request,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_wait_addresses(struct provider *p, const char *id, size_t needed,
-	struct instance *instance, const struct bound *bound, struct error *err);
-int driver_find(struct provider *p, const char *token, struct instance *instance,
-	const struct bound *bound, struct error *err);
-int driver_delete(struct provider *p, const char *id, const struct bound *bound, struct error *err);
-int driver_list(struct provider *p, const char *cluster, const char *node,
-	struct instance **instances, size_t *count, const struct bound *bound, struct error *err);
-int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
-	struct error *err);
-char *driver_console_tail(struct provider *p, const char *id, size_t max,
-	const struct bound *bound);
 
 /*
  * One actor at a time for one VM, among all threads and processes of this machine's network namespace: held

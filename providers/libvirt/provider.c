@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "providers/libvirt/driver.h"
 
-static void driver_close(struct provider *p)
+void driver_close(struct provider *p)
 {
 	if (!p)
 		return;
@@ -24,10 +24,7 @@ static void driver_close(struct provider *p)
 	free(p);
 }
 
-DEFINE_CLEANUP(struct provider, driver_close)
-
-static struct provider *driver_open(const void *values, const struct bound *bound,
-	struct error *err)
+struct provider *driver_open(const void *values, const struct bound *bound, struct error *err)
 {
 	(void)bound;
 	const struct libvirt_options *options = values;
@@ -59,29 +56,11 @@ static struct provider *driver_open(const void *values, const struct bound *boun
 	return take_ptr(p);
 }
 
-static char *driver_expected_id(struct provider *p, const char *token)
-{
-	(void)p;
-	char uuid[UUID_TEXT_LEN + 1];
-	uuid_of_token(token, uuid);
-	return strdup(uuid);
-}
-
 const struct provider_table peerpod_provider = {
-	.abi = PROVIDER_ABI,
+	DRIVER_VERBS,
 	.name = "libvirt",
 	.title = "virtual machines of a libvirt host (QEMU, KVM)",
 	.options = libvirt_option_table,
 	.option_count = LIBVIRT_OPTION_COUNT,
 	.values_size = sizeof(struct libvirt_options),
-	.open = driver_open,
-	.close = driver_close,
-	.check = driver_check,
-	.expected_id = driver_expected_id,
-	.create = driver_create,
-	.wait_addresses = driver_wait_addresses,
-	.find = driver_find,
-	.delete = driver_delete,
-	.list = driver_list,
-	.console_tail = driver_console_tail,
 };

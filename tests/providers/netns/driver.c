@@ -164,9 +164,8 @@ static int provider_check(struct provider *p, struct check_report *report,
 
 /* ---- instances as others see them ---------------------------------------------------------------------- */
 
-static char *expected_id(struct provider *p, const char *token)
+static char *id_of(const char *token)
 {
-	(void)p;
 	char *id;
 	return asprintf(&id, ID_PREFIX "%s", token) < 0 ? NULL : id;
 }
@@ -185,7 +184,7 @@ static int fill_instance(const char *token, const struct record *record, struct 
 	struct error *err)
 {
 	*instance = (struct instance){
-		.id = expected_id(NULL, token),
+		.id = id_of(token),
 		.name = strdup(record->name),
 		.sandbox = strdup(record->sandbox),
 		.node = strdup(record->node),
@@ -592,7 +591,6 @@ const struct provider_table peerpod_provider = {
 	.close = provider_close,
 	.check = provider_check,
 	.offerings = provider_offerings,
-	.expected_id = expected_id,
 	.create = provider_create,
 	.wait_addresses = wait_addresses,
 	.find = provider_find,
