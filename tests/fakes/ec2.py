@@ -12,7 +12,6 @@ honoured as EC2 does, tags and states kept, and what exists is told by inventory
 """
 
 import dataclasses
-import email.utils
 import itertools
 import json
 import re
@@ -23,19 +22,15 @@ from typing import Optional
 
 from fakes import ec2_wire as wire
 from fakes import server
+from fakes.bucket import Bucket
 from fakes.ec2_machines import Machines
 from fakes.ec2_resources import Resources
-from fakes.ec2_things import TYPES, Bucket, Image, Rule, Type, Volume
+from fakes.ec2_things import TYPES, Image, Rule, Type, Volume
 from fakes.ec2_wire import Refusal
 
 __all__ = ["KEY", "SECRET", "Ec2", "Image", "Type"]
 
 KEY, SECRET = "AKIDTESTEXAMPLE00001", "testSecretKey/0123456789+abcdefghijklmnop"
-
-
-class _Handler(server._Handler):
-    def date_time_string(self, timestamp=None):
-        return email.utils.formatdate(self.server.fake.now(), usegmt=True)
 
 
 class Ec2(Machines, Resources, server.Fake):
@@ -52,7 +47,6 @@ class Ec2(Machines, Resources, server.Fake):
         page_max=1000,
     ):
         super().__init__(instances)
-        self._server.RequestHandlerClass = _Handler
         self._folder = tempfile.mkdtemp(prefix="fake-ec2-")
         self.region = region
         self.types = {one.name: dataclasses.replace(one) for one in types}
@@ -83,7 +77,6 @@ class Ec2(Machines, Resources, server.Fake):
         }
         self.denied: set = set()  # actions that the policy does not allow
         self.keys = {KEY: (SECRET, None, None)}
-        self.clock_offset = 0.0
         self.roles = {"arn:aws:iam::123456789012:role/peerpods": {"a.b.c"}}  # role -> web identity tokens taken
         self.metadata: dict = {}  # path below /latest/meta-data/ -> text, or a function that makes it
         self.metadata_tokens: set = set()
@@ -203,9 +196,6 @@ class Ec2(Machines, Resources, server.Fake):
             self.metadata["public-keys"] = f"0={key_pair}\n"
 
     # ---- from HTTP to an action
-
-    def now(self) -> float:
-        return time.time() + self.clock_offset
 
     def operation(self, method, path, query, body) -> str:
         if method == "POST" and path == "/" and not query:

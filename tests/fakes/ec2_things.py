@@ -127,20 +127,3 @@ class Rule:
     zone: Optional[str]
     spot: Optional[bool]
     left: float
-
-
-class Bucket:
-    """Amazon's token bucket, by the times at which requests arrived."""
-
-    def __init__(self, per_second: float, burst: int):
-        self.per_second, self.burst = per_second, burst
-        self.tokens, self.last = float(burst), None
-
-    def take(self, now: float) -> bool:
-        if self.last is not None:
-            self.tokens = min(self.burst, self.tokens + (now - self.last) * self.per_second)
-        self.last = now if self.last is None else max(now, self.last)
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True

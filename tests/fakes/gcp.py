@@ -12,24 +12,22 @@ is refused. Operations go on when somebody looks at them, or after `operation_se
 each look until then.
 """
 
-import base64
-import dataclasses
-import email.utils
 import itertools
 import json
-import re
 import shutil
 import tempfile
-import time
-import uuid
 from typing import Optional
 
-from fakes import discovery, server
+from fakes import discovery
+from fakes.bucket import Bucket
 from fakes.discovery import Wrong
 from fakes.gcp_identity import Identity
+from fakes.gcp_machines import Machines
+from fakes.gcp_operations import Operations
 from fakes.gcp_reads import Reads
 from fakes.gcp_rules import BASE, PLATFORMS, PROJECT, TYPES, Image, Rules, gone, refusal
-from fakes.server import Reply
+from fakes.gcp_things import Disk, Doom, Vm
+from fakes.server import Fake, Reply
 
 # What a method needs of the caller's role, besides what else is in the request.
 PERMISSIONS = {
@@ -40,88 +38,7 @@ PERMISSIONS = {
 }
 
 
-@dataclasses.dataclass
-class Disk:
-    name: str
-    zone: str
-    gib: int = 10
-    labels: dict = dataclasses.field(default_factory=dict)
-    users: list = dataclasses.field(default_factory=list)
-    description: str = ""
-
-
-@dataclasses.dataclass
-class Vm:
-    name: str
-    zone: str
-    body: dict
-    number: int
-    made: float
-    handle: object
-    looks: int = 0
-    steps: tuple = ()
-    status: str = ""  # "": as the steps say
-    nat: str = ""
-    deleting: bool = False
-    operation: object = None
-
-    @property
-    def user_data(self) -> bytes:
-        items = {item["key"]: item["value"] for item in self.body["metadata"]["items"]}
-        return base64.b64decode(items["user-data"], validate=True)
-
-
-@dataclasses.dataclass
-class Operation:
-    name: str
-    kind: str
-    zone: str
-    target: str
-    number: int
-    inserted: float
-    began: float
-    request_id: str = ""
-    looks: int = 1  # until it is done
-    done: bool = False
-    error: Optional[dict] = None  # what it will end with
-    http: Optional[tuple] = None
-    finish: object = None
-
-
-@dataclasses.dataclass
-class Doom:
-    method: str
-    error: dict
-    http: Optional[tuple]
-    left: float
-    when: object
-    leaves_disk: bool
-
-
-class Bucket:
-    def __init__(self, per_second: float, burst: int):
-        self.per_second, self.burst, self.tokens, self.last = per_second, burst, float(burst), None
-
-    def take(self, now: float) -> bool:
-        if self.last is not None:
-            self.tokens = min(self.burst, self.tokens + max(0.0, now - self.last) * self.per_second)
-        self.last = now
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
-def stamp(when: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(when - 7 * 3600)) + f".{int(when * 1000) % 1000:03d}-07:00"
-
-
-class _Handler(server._Handler):
-    def date_time_string(self, timestamp=None):
-        return email.utils.formatdate(self.server.fake.now(), usegmt=True)
-
-
-class Gcp(Identity, Reads, Rules, server.Fake):
+class Gcp(Identity, Machines, Operations, Reads, Rules, Fake):
     def __init__(
         self,
         instances=None,
@@ -134,9 +51,7 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         page_max=500,
     ):
         self.project, self.zones, self.types = PROJECT, list(zones), {one.name: one for one in types}
-        self.clock_offset = 0.0
         super().__init__(instances)
-        self._server.RequestHandlerClass = _Handler
         self._folder = tempfile.mkdtemp(prefix="fake-gcp-")
         self.compute, self.manager = discovery.document("compute.v1"), discovery.document("cloudresourcemanager.v3")
         self.start_identity()
@@ -167,9 +82,6 @@ class Gcp(Identity, Reads, Rules, server.Fake):
         self._limits = {method: Bucket(*limit) for method, limit in (limits or {}).items()}
 
     # ---- what tests say and ask
-
-    def now(self) -> float:
-        return time.time() + self.clock_offset
 
     @staticmethod
     def region(zone: str) -> str:
@@ -362,278 +274,3 @@ class Gcp(Identity, Reads, Rules, server.Fake):
             scope.pop("warning", None)
             scope.setdefault(member, []).append(item)
         return {**page, "items": scopes, **({"unreachables": sorted(away)} if away else {})}
-
-    # ---- operations
-
-    def _start(self, call, kind: str, where: dict, target: str, doom=None, finish=None) -> dict:
-        request_id = call.one("requestId")
-        number = next(self._numbers)
-        operation = Operation(
-            f"operation-{int(self.now() * 1000)}-{number:x}", kind, where["zone"], target, number, self.now(), time.monotonic(), request_id
-        )
-        operation.finish = finish
-        if doom:
-            operation.error, operation.http = doom.error, doom.http
-        self.operations[operation.name] = operation
-        if request_id:
-            self.requests[request_id] = operation
-        return self._operation(operation)
-
-    def _replay(self, call) -> Optional[dict]:
-        request_id = call.one("requestId")
-        if not request_id:
-            return None
-        if str(uuid.UUID(request_id)) != request_id or uuid.UUID(request_id).int == 0:
-            raise Wrong(f"Invalid value for field 'requestId': '{request_id}'. Must be a valid UUID")
-        known = self.requests.get(request_id)
-        if known and known.inserted > self.now() - 3600:
-            return self._operation(known)
-        return None
-
-    def _doom(self, method: str, body, zone: str) -> Optional[Doom]:
-        for doom in self.dooms:
-            if doom.method == method and doom.left > 0 and (doom.when is None or doom.when(body, zone)):
-                doom.left -= 1
-                return doom
-        return None
-
-    def _finish(self, operation: Operation) -> None:
-        if not operation.done:
-            operation.done = True
-            if operation.finish:
-                operation.finish(operation)
-
-    def _settle(self) -> None:
-        """What nobody looks at goes on by itself."""
-        for operation in self.operations.values():
-            if time.monotonic() - operation.began > self.operation_seconds:
-                self._finish(operation)
-
-    def _look_at(self, operation: Operation) -> None:
-        operation.looks -= 1
-        if operation.looks < 0:
-            self._finish(operation)
-
-    def _operation(self, operation: Operation) -> dict:
-        zone = f"{BASE}projects/{PROJECT}/zones/{operation.zone}"
-        answer = {
-            "kind": "compute#operation",
-            "id": str(operation.number),
-            "name": operation.name,
-            "operationType": operation.kind,
-            "status": "DONE" if operation.done else "RUNNING",
-            "progress": 100 if operation.done else 0,
-            "targetLink": BASE + operation.target,
-            "targetId": str(operation.number + 1),
-            "zone": zone,
-            "selfLink": f"{zone}/operations/{operation.name}",
-            "insertTime": stamp(operation.inserted),
-        }
-        if operation.request_id:
-            answer["clientOperationId"] = operation.request_id
-        if operation.done and operation.error:
-            answer["error"] = operation.error
-            if operation.http:
-                answer["httpErrorStatusCode"], answer["httpErrorMessage"] = operation.http
-        return answer
-
-    def on_zoneOperations_list(self, call, where):
-        shown = [one for one in self.operations.values() if one.zone == where["zone"]]
-        test = discovery.parse_filter(call.one("filter")) if call.one("filter") else (lambda item: True)
-        for one in shown:
-            if test(self._operation(one)):
-                self._look_at(one)
-        return self._page(call, "operationList", [self._operation(one) for one in shown])
-
-    def _operation_at(self, where) -> Operation:
-        operation = self.operations.get(where["operation"])
-        if not operation or operation.zone != where["zone"]:
-            raise gone(f"operations/{where['operation']}")
-        return operation
-
-    def on_zoneOperations_get(self, _call, where):
-        self._look_at(self._operation_at(where))
-        return self._operation(self._operation_at(where))
-
-    def on_zoneOperations_wait(self, _call, where):
-        operation = self._operation_at(where)
-        if self.early_waits > 0:
-            self.early_waits -= 1
-        else:
-            self._finish(operation)
-        return self._operation(operation)
-
-    # ---- instances
-
-    def _steps_of(self, vm: Vm):
-        return vm.steps[min(vm.looks, len(vm.steps) - 1)]
-
-    def _instance(self, vm: Vm, look: bool = True) -> dict:
-        status, addressed = self._steps_of(vm)
-        if look:
-            vm.looks += 1
-            if vm.operation and vm.looks >= len(vm.steps) and not vm.operation.error:
-                self._look_at(vm.operation)
-        nics = []
-        for n, nic in enumerate(vm.body["networkInterfaces"]):
-            shown = {"name": f"nic{n}", **{key: nic[key] for key in ("network", "subnetwork", "stackType") if key in nic}}
-            if addressed:
-                shown["networkIP"] = vm.handle.addresses[n]
-            if "accessConfigs" in nic:
-                config = {"name": "External NAT", "type": "ONE_TO_ONE_NAT", "networkTier": nic["accessConfigs"][0]["networkTier"]}
-                if addressed and vm.looks > self.nat_looks:
-                    config["natIP"] = vm.nat
-                shown["accessConfigs"] = [config]
-            nics.append(shown)
-        answer = {
-            "kind": "compute#instance",
-            "id": str(vm.number),
-            "name": vm.name,
-            "zone": f"{BASE}projects/{PROJECT}/zones/{vm.zone}",
-            "status": "STOPPING" if vm.deleting else vm.status or status,
-            "creationTimestamp": stamp(vm.made),
-            "machineType": vm.body["machineType"],
-            "networkInterfaces": nics,
-            "labels": vm.body.get("labels", {}),
-            "metadata": {"kind": "compute#metadata", **vm.body["metadata"]},
-            "description": vm.body.get("description", ""),
-        }
-        config = vm.body.get("confidentialInstanceConfig")
-        if config:
-            answer["confidentialInstanceConfig"] = dict(config, **({"confidentialInstanceType": self.tee_shown} if self.tee_shown else {}))
-        return answer
-
-    def on_instances_list(self, call, where):
-        return self._page(call, "instanceList", self._shown(call, [vm for vm in self.vms.values() if vm.zone == where["zone"]]))
-
-    def on_instances_aggregatedList(self, call, _where):
-        return self._scopes(call, "instanceAggregatedList", "instances", self._shown(call, list(self.vms.values())))
-
-    def _shown(self, call, vms) -> list:
-        test = discovery.parse_filter(call.one("filter")) if call.one("filter") else (lambda item: True)
-        return [self._instance(vm) for vm in vms if test(self._instance(vm, look=False))]
-
-    def _vm_at(self, where) -> Vm:
-        vm = self.vms.get((where["zone"], where["instance"]))
-        if not vm:
-            raise gone(f"projects/{PROJECT}/zones/{where['zone']}/instances/{where['instance']}")
-        return vm
-
-    def on_instances_get(self, _call, where):
-        return self._instance(self._vm_at(where))
-
-    def on_instances_getSerialPortOutput(self, _call, where):
-        self._vm_at(where)
-        return {"kind": "compute#serialPortOutput", "contents": self.console, "start": "0", "next": str(len(self.console))}
-
-    def on_instances_delete(self, call, where):
-        replayed = self._replay(call)
-        if replayed:
-            return replayed
-        vm = self._vm_at(where)
-        doom = self._doom("instances.delete", None, where["zone"])
-
-        def finish(operation):
-            if not operation.error and (vm.zone, vm.name) in self.vms:
-                self._remove(vm, doom)
-
-        if not doom and not vm.deleting:
-            vm.deleting = True
-            if vm.handle:
-                self.instances.delete(vm.handle)
-        target = f"projects/{PROJECT}/zones/{vm.zone}/instances/{vm.name}"
-        return self._start(call, "delete", where, target, doom, finish)
-
-    def _remove(self, vm: Vm, doom=None) -> None:
-        if not vm.deleting and vm.handle:
-            self.instances.delete(vm.handle)
-        self.vms.pop((vm.zone, vm.name), None)
-        for at, disk in list(self.disks.items()):
-            if vm.name not in disk.users or at[0] != vm.zone:
-                continue
-            disk.users.remove(vm.name)
-            boot = disk.name == (vm.body["disks"][0]["initializeParams"].get("diskName", vm.name) if "disks" in vm.body else "")
-            if boot and not (doom and doom.leaves_disk):
-                del self.disks[at]
-
-    # ---- what makes one
-
-    def on_instances_insert(self, call, where, body):
-        replayed = self._replay(call)
-        if replayed:
-            return replayed
-        zone, name = where["zone"], body["name"]
-        self._check_body(call, zone, body)
-        if (zone, name) in self.vms:
-            raise refusal(409, "alreadyExists", f"The resource 'projects/{PROJECT}/zones/{zone}/instances/{name}' already exists")
-        boot = body["disks"][0]["initializeParams"]
-        disk_name = boot.get("diskName", name)
-        if (zone, disk_name) in self.disks:
-            raise refusal(409, "alreadyExists", f"The resource 'projects/{PROJECT}/zones/{zone}/disks/{disk_name}' already exists")
-        doom = self._doom("instances.insert", body, zone)
-        items = {item["key"]: item["value"] for item in body["metadata"]["items"]}
-        user_data = base64.b64decode(items["user-data"], validate=True)
-        handle = self.instances.create(name, b"" if doom else user_data, len(body["networkInterfaces"])) if not doom else None
-        vm = Vm(name, zone, body, next(self._numbers), self.now(), handle, steps=self.steps)
-        if "accessConfigs" in body["networkInterfaces"][0]:
-            vm.nat = f"203.0.113.{vm.number % 250 + 1}"
-        disk = Disk(disk_name, zone, int(boot.get("diskSizeGb", 10)), boot.get("labels", {}), [name])
-
-        def finish(operation):
-            if not operation.error:
-                vm.looks = max(vm.looks, len(vm.steps))
-                return
-            self.vms.pop((zone, name), None)
-            for used in self.disks.values():
-                used.users = [user for user in used.users if used.zone != zone or user != name]
-            if not doom.leaves_disk:
-                self.disks.pop((zone, disk_name), None)
-
-        answer = self._start(call, "insert", where, f"projects/{PROJECT}/zones/{zone}/instances/{name}", doom, finish)
-        vm.operation = self.operations[answer["name"]]
-        vm.operation.looks = len(vm.steps)
-        if doom:
-            vm.operation.looks = 0
-            vm.steps = (("PROVISIONING", False),)
-        self.vms[zone, name] = vm
-        self.disks[zone, disk_name] = disk
-        for extra in body["disks"][1:]:
-            self.disks[zone, extra["source"].rsplit("/", 1)[1]].users.append(name)
-        return answer
-
-    # ---- the rest
-
-    def _disk(self, disk: Disk) -> dict:
-        zone = f"{BASE}projects/{PROJECT}/zones/{disk.zone}"
-        answer = {
-            "kind": "compute#disk",
-            "id": "1",
-            "name": disk.name,
-            "zone": zone,
-            "sizeGb": str(disk.gib),
-            "status": "READY",
-            "labels": disk.labels,
-            "creationTimestamp": stamp(self.now()),
-        }
-        if disk.users:
-            answer["users"] = [f"{zone}/instances/{user}" for user in disk.users]
-        return answer
-
-    def _disk_at(self, where) -> Disk:
-        disk = self.disks.get((where["zone"], where["disk"]))
-        if not disk:
-            raise gone(f"projects/{PROJECT}/zones/{where['zone']}/disks/{where['disk']}")
-        return disk
-
-    def on_disks_get(self, _call, where):
-        return self._disk(self._disk_at(where))
-
-    def on_disks_aggregatedList(self, call, _where):
-        return self._scopes(call, "diskAggregatedList", "disks", [self._disk(disk) for disk in self.disks.values()])
-
-    def on_disks_delete(self, call, where):
-        disk = self._disk_at(where)
-        if disk.users:
-            raise refusal(400, "resourceInUseByAnotherResource", f"The disk resource '{disk.name}' is already being used")
-        del self.disks[disk.zone, disk.name]
-        return self._start(call, "delete", where, f"projects/{PROJECT}/zones/{disk.zone}/disks/{disk.name}")

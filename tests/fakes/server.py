@@ -17,6 +17,7 @@ again by close(): a broken fake never passes for a cloud that refuses.
 """
 
 import dataclasses
+import email.utils
 import http.server
 import json
 import socket
@@ -112,6 +113,7 @@ class Fake:
         self.calls: list = []
         self.after_call: Optional[Callable] = None
         self.latency = 0.0  # seconds by which every answer is late
+        self.clock_offset = 0.0  # seconds by which the cloud's clock is ahead
         self.errors: list = []  # tracebacks of the fake's own code
         self._scripts: list = []
         self._closed = threading.Event()
@@ -120,6 +122,10 @@ class Fake:
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True, name="fake")
         self._thread.start()
+
+    def now(self) -> float:
+        """By the cloud's clock."""
+        return time.time() + self.clock_offset
 
     # ---- what a cloud is
 
@@ -289,6 +295,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+    def date_time_string(self, timestamp=None):
+        return email.utils.formatdate(self.server.fake.now(), usegmt=True)
 
     def _refuse(self, status: int, text: str) -> None:
         self.close_connection = True

@@ -7,12 +7,8 @@ before moto sees it.
 
 import concurrent.futures
 import http.client
-import itertools
-import json
 import os
 import re
-import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -20,73 +16,36 @@ import tempfile
 import time
 import urllib.parse
 
+import pytest
+
 from fakes import ec2, ec2_wire, server
-from peerpod import paths
+from peerpod import provider_tool
 from peerpod.shim import wait_until
 
 REGION = "us-east-2"
 
 
-class ToolError(Exception):
-    def __init__(self, kind: str, message: str):
-        super().__init__(f"{kind}: {message}")
-        self.kind, self.message = kind, message
-
-
-class Driver:
-    """provider-tool with aws.so. cloud: has environment()."""
+class Driver(provider_tool.Driver):
+    """cloud: the fake, or Moto."""
 
     def __init__(self, cloud):
-        self.cloud = cloud
-        self.log = ""  # of the last call
+        super().__init__("aws", cloud, hidden=("AWS_", "PODVM_"), secrets=[ec2.SECRET])
 
-    def environment(self, more=()) -> dict:
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PODVM_", "HOME"))}
-        merged = {**keep, "HOME": "/nonexistent", **self.cloud.environment(), **dict(more)}
-        return {name: value for name, value in merged.items() if value is not None}
 
-    def start(self, verb, environment=(), **arguments) -> subprocess.Popen:
-        words = [f"{key.replace('_', '-')}={value}" for key, value in arguments.items()]
-        return subprocess.Popen(
-            [paths.program("provider-tool"), str(paths.BUILD / "providers/aws.so"), "--", *verb.split(), *words],
-            env=self.environment(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+@pytest.fixture
+def cloud():
+    with ec2.Ec2() as running:
+        yield running
 
-    def finish(self, process, stdin="", timeout=120):
-        output, self.log = process.communicate(stdin, timeout=timeout)
-        assert "Sanitizer" not in self.log and "runtime error" not in self.log, self.log
-        assert ec2.SECRET not in self.log + output
-        lines = [json.loads(line) for line in output.splitlines()]
-        assert lines, f"exit status {process.returncode}: {self.log}"
-        value = lines[0] if len(lines) == 1 else lines
-        if process.returncode and isinstance(value, dict) and "error" in value:
-            raise ToolError(value["error"], value["message"])
-        return value
 
-    def tool(self, verb, environment=(), stdin="", **arguments):
-        return self.finish(self.start(verb, environment, **arguments), stdin)
+@pytest.fixture
+def driver(cloud):
+    return Driver(cloud)
 
-    def killed_after(self, call, verb, environment=(), **arguments) -> bool:
-        """Runs a verb and kills its process once the cloud has carried out that many calls, or one of that name. False: it
-        ended before."""
-        done = itertools.count(1)
-        process = self.start(verb, environment, **arguments)
 
-        def hook(made):
-            if call in (made.operation, next(done)):
-                process.kill()
-                process.wait()
-
-        self.cloud.after_call = hook
-        try:
-            process.communicate(timeout=120)
-        finally:
-            self.cloud.after_call = None
-        return process.returncode == -signal.SIGKILL
+def launched(cloud) -> list:
+    """(type, spot) of every launch that was tried."""
+    return [(sent.get("InstanceType"), sent.get("InstanceMarketOptions.MarketType") == "spot") for sent in cloud.sent("RunInstances")]
 
 
 def all_at_once(check, cases) -> None:
@@ -98,26 +57,16 @@ def all_at_once(check, cases) -> None:
         raise AssertionError(f"{case}, of {sorted(wrong)} that fail: {error}") from error
 
 
-class Storm:
+class Storm(provider_tool.Storm):
     """A hundred creations at once, each waiting for its address, against EC2's limit of launches."""
 
     SIZE = 100
     RATE, BURST = 2, 5  # what EC2 gives an account
 
     def __init__(self):
-        self.cloud = ec2.Ec2(limits={"RunInstances": (self.RATE, self.BURST)}, pending_looks=2)
-        self.cloud.latency = 0.05
-        self.driver = Driver(self.cloud)
-        token = secrets.token_hex(10) + "%d"
-        self.process = self.driver.start(f"parallel {self.SIZE} create", token=token, name="podvm-%d", wait=1, seconds=300)
-
-    def finish(self):
-        return self.driver.finish(self.process, timeout=300)
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.cloud.close()
+        cloud = ec2.Ec2(limits={"RunInstances": (self.RATE, self.BURST)}, pending_looks=2)
+        cloud.latency = 0.05
+        super().__init__(Driver(cloud), self.SIZE, wait=1, seconds=300)
 
 
 class Front(server.Fake):

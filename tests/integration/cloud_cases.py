@@ -1,20 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What differs between the clouds in the tests of the whole path: a row for each."""
 
-import atexit
 import base64
 import dataclasses
-import functools
-import pathlib
-import shutil
-import tempfile
 from typing import Callable
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-from fakes import azure, ec2, gcp
-
+from azure_rig import ssh_key_file
+from fakes import azure_names, ec2, gcp
 
 # Who asks for a size may get another type.
 SIZE = {"io.katacontainers.config.hypervisor." + key: value for key, value in (("default_vcpus", "2"), ("default_memory", "4096"))}
@@ -54,24 +46,11 @@ class Case:
 
 
 def made_in_ec2(cloud) -> list:
-    return [
-        {"type": vm.type, "image": vm.image, "tee": vm.snp, "spot": vm.spot, "user_data": vm.user_data} for vm in cloud.live()
-    ]
+    return [{"type": vm.type, "image": vm.image, "tee": vm.snp, "spot": vm.spot, "user_data": vm.user_data} for vm in cloud.live()]
 
 
 def add_template(cloud) -> None:
     cloud.templates["kata"] = {"ImageId": next(iter(cloud.images)), "InstanceType": "m6a.large", "SubnetId": next(iter(cloud.subnets))}
-
-
-@functools.cache
-def ssh_key_file() -> str:
-    """A public key, without which the driver makes an RSA key that nobody has: a second of work in each process."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="ppkey")) / "key.pub"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    key = rsa.generate_private_key(65537, 2048).public_key()
-    path.write_bytes(key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH) + b"\n")
-    path.chmod(0o600)
-    return str(path)
 
 
 def made_in_azure(cloud) -> list:
@@ -150,9 +129,9 @@ CASES = {
     ),
     "azure": Case(
         machine_type="Standard_DC4as_v5,tee=snp,market=spot",
-        image=azure.COMMUNITY_IMAGE,
-        wished={"type": "Standard_DC4as_v5", "image": azure.COMMUNITY_IMAGE, "tee": "ConfidentialVM", "spot": True},
-        default={"type": "Standard_D2as_v5", "image": azure.IMAGE, "tee": "", "spot": False},
+        image=azure_names.COMMUNITY_IMAGE,
+        wished={"type": "Standard_DC4as_v5", "image": azure_names.COMMUNITY_IMAGE, "tee": "ConfidentialVM", "spot": True},
+        default={"type": "Standard_D2as_v5", "image": azure_names.IMAGE, "tee": "", "spot": False},
         environment={
             "AZURE_INSTANCE_SIZE": "Standard_D2as_v5",
             "AZURE_INSTANCE_SIZES": "Standard_D2as_v5,Standard_DC4as_v5",
@@ -161,8 +140,8 @@ CASES = {
         settings={},
         made=made_in_azure,
         wrong={
-            "AZURE_IMAGE_ID": f"{azure.GALLERY_IMAGE}/versions/9.9.9",
-            "AZURE_NSG_ID": f"{azure.NETWORK}/networkSecurityGroups/no-such-group",
+            "AZURE_IMAGE_ID": f"{azure_names.GALLERY_IMAGE}/versions/9.9.9",
+            "AZURE_NSG_ID": f"{azure_names.NETWORK}/networkSecurityGroups/no-such-group",
             "AZURE_INSTANCE_SIZE": "Standard_D2as_v5",
         },
         named=("9.9.9", "no-such-group", "Standard_D2as_v5"),

@@ -161,11 +161,29 @@ def list_fault_points() -> list:
     return done.stdout.split() if done.returncode == 0 else []
 
 
-@pytest.fixture(scope="session")
-def aws_storm():
-    """A hundred launches that run beside the other tests of AWS."""
-    import aws_rig
-
-    storm = aws_rig.Storm()
+def storm_of(rig):
+    """Creations that go on beside the other tests of a cloud (peerpod.provider_tool.Storm)."""
+    storm = rig.Storm()
     yield storm
     storm.close()
+
+
+@pytest.fixture(scope="session")
+def aws_storm():
+    import aws_rig
+
+    yield from storm_of(aws_rig)
+
+
+@pytest.fixture(scope="session")
+def azure_storm():
+    import azure_rig
+
+    yield from storm_of(azure_rig)
+
+
+@pytest.fixture(scope="session")
+def gcp_storm():
+    import gcp_rig
+
+    yield from storm_of(gcp_rig)

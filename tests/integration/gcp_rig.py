@@ -1,73 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""provider-tool with the GCP driver against the fake of Google (tests/fakes/gcp.py)."""
+"""The GCP driver, driven by provider-tool, against the fake of Google (fakes/gcp.py)."""
 
-import dataclasses
-import json
-import os
-import subprocess
-import time
+import pytest
 
 from fakes.gcp import Gcp
-from peerpod import paths
+from fakes.server import Reply
+from peerpod import provider_tool
+
+ZONES = "us-central1-a,us-central1-b"
+ORDINARY = {"DISABLECVM": "true", "GCP_CONFIDENTIAL_TYPE": None}
+NOTHING = Reply(200, {"kind": "compute#instanceList", "id": "x"})
 
 
-@dataclasses.dataclass
-class ToolError(Exception):
-    kind: str
-    message: str
+class Driver(provider_tool.Driver):
+    def __init__(self, cloud):
+        key = cloud.service_account()["private_key"].splitlines()[1]
+        super().__init__("gcp", cloud, hidden=("GCP_", "GCE_", "GOOGLE_", "PODVM_"), secrets=[key, "ya29.c."])
 
 
-class Rig:
-    def __init__(self, **settings):
-        self.cloud = Gcp(**settings)
-        self.log = ""
-        self.secrets = [self.cloud.service_account()["private_key"].splitlines()[1]]
+class Storm(provider_tool.Storm):
+    """A hundred creations at once within a limit of two a second, beside what the limit takes at once."""
 
-    def close(self):
-        for token in list(self.cloud.tokens):
-            assert token not in self.log
-        self.cloud.close()
+    SIZE = 100
+    RATE, BURST = 2, 20
 
-    def environment(self, more=()) -> dict:
-        keep = {name: value for name, value in os.environ.items() if not name.startswith(("GCP_", "GCE_", "GOOGLE_", "PODVM_"))}
-        merged = {**keep, "HOME": "/nonexistent", **self.cloud.environment(), **dict(more)}
-        return {name: value for name, value in merged.items() if value is not None}
+    def __init__(self):
+        cloud = Gcp(limits={"instances.insert": (self.RATE, self.BURST + 1)})
+        cloud.latency = 0.05
+        super().__init__(Driver(cloud), self.SIZE, {"GCP_CREATE_RATE": str(self.RATE)}, seconds=110)
 
-    def command(self, *words):
-        return [paths.program("provider-tool"), str(paths.BUILD / "providers/gcp.so"), "--", *words]
 
-    def start(self, verb, environment=(), **arguments) -> subprocess.Popen:
-        words = [f"{key.replace('_', '-')}={value}" for key, value in arguments.items()]
-        return subprocess.Popen(
-            self.command(*verb.split(), *words),
-            env=self.environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+@pytest.fixture
+def cloud():
+    with Gcp() as running:
+        yield running
 
-    def run(self, verb, environment=(), stdin="", **arguments) -> list:
-        words = [f"{key.replace('_', '-')}={value}" for key, value in arguments.items()]
-        done = subprocess.run(
-            self.command(*verb.split(), *words),
-            env=self.environment(environment),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr, done.stderr
-        for secret in self.secrets:
-            assert secret not in done.stderr + done.stdout
-        self.log, self.status = done.stderr, done.returncode
-        lines = [json.loads(line) for line in done.stdout.splitlines()]
-        assert lines, f"exit status {done.returncode}: {done.stderr}"
-        return lines
 
-    def tool(self, verb, environment=(), stdin="", **arguments):
-        lines = self.run(verb, environment, stdin, **arguments)
-        value = lines[0] if len(lines) == 1 else lines
-        if self.status and isinstance(value, dict) and "error" in value:
-            raise ToolError(value["error"], value["message"])
-        return value
+@pytest.fixture
+def driver(cloud):
+    return Driver(cloud)
+
+
+def inserts(cloud) -> list:
+    return cloud.made("instances.insert")
+
+
+def sent(cloud) -> dict:
+    """The body of the only insert."""
+    (body,) = cloud.bodies("instances.insert")
+    return body
+
+
+def tried(cloud) -> list:
+    """(type, zone) of every insert."""
+    return [(call.json()["machineType"].rpartition("/")[2], call.path.split("/")[6]) for call in inserts(cloud)]
+
+
+def request_ids(cloud) -> list:
+    return [call.one("requestId") for call in inserts(cloud)]

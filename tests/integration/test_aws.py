@@ -4,46 +4,20 @@
 import json
 import pathlib
 import re
-import secrets
-import subprocess
 import time
 
 import pytest
 
-from aws_rig import Driver, ToolError, all_at_once
+from aws_rig import Driver, all_at_once, cloud, driver, launched  # noqa: F401 (fixtures)
 from fakes import ec2
+from fakes.server import Reply
 from peerpod import paths
+from peerpod.provider_tool import create, documented_options, failed, new_token, told_options
 
 
 @pytest.fixture(scope="module", autouse=True)
 def early(aws_storm):
     """The creations of test_aws_throughput.py take 48 seconds: they begin here."""
-
-
-@pytest.fixture
-def cloud():
-    with ec2.Ec2() as running:
-        yield running
-
-
-@pytest.fixture
-def driver(cloud):
-    return Driver(cloud)
-
-
-def new_token() -> str:
-    return secrets.token_hex(16)
-
-
-def create(driver, environment=(), **more):
-    arguments = {"token": new_token(), "name": "podvm-web-01234567", "pod": "web", "cluster": "c1", "node": "n1", **more}
-    return driver.tool("create", environment, **arguments)
-
-
-def failed(function, *arguments, **more) -> ToolError:
-    with pytest.raises(ToolError) as caught:
-        function(*arguments, **more)
-    return caught.value
 
 
 # ---- the life of an instance -------------------------------------------------------------------------------
@@ -193,11 +167,6 @@ def prices(tmp_path):
         json.dumps({"provider": "aws", "date": "2026-11-01", "source": "a test", "currency": "USD", "regions": {"us-east-2": table}})
     )
     return {"AWS_PRICES": str(path), "PODVM_INSTANCE_TYPES": ",".join(table)}
-
-
-def launched(cloud) -> list:
-    """(type, spot) of every launch that was tried."""
-    return [(sent.get("InstanceType"), sent.get("InstanceMarketOptions.MarketType") == "spot") for sent in cloud.sent("RunInstances")]
 
 
 def test_the_cheapest_that_fits_is_taken(cloud, driver, prices):
@@ -383,8 +352,6 @@ def test_what_is_gone_is_deleted(cloud, driver, code):
 
 
 def test_a_proxys_answer_goes_by_its_status(cloud, driver):
-    from fakes.server import Reply
-
     cloud.script("DescribeInstances", Reply(502, "<html>bad gateway</html>"))
     assert driver.tool("list") == [] and cloud.count("DescribeInstances") == 2
     cloud.script("DescribeInstances", Reply(403, "no"))
@@ -435,11 +402,7 @@ def test_check_tells_quotas_of_the_markets_that_are_used(cloud, driver):
 
 
 def test_documentation_has_the_options_of_the_driver():
-    driver = str(paths.BUILD / "providers/aws.so")
-    done = subprocess.run([paths.program("provider-tool"), driver, "-markdown"], capture_output=True, text=True)
-    table = done.stdout.split("\n\n", 1)[1].strip()
-    text = (paths.ROOT / "docs/providers/aws.md").read_text()
-    assert re.search(r"<!-- options: .*? -->\n(.*?)\n<!-- /options -->", text, re.DOTALL).group(1) == table
+    assert documented_options("aws") == told_options("aws")
 
 
 def test_errors_in_the_documentation_are_those_of_the_driver():

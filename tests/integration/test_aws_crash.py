@@ -8,7 +8,7 @@ import pytest
 from aws_rig import Driver, all_at_once
 from fakes import ec2
 from fakes.server import ANY, Drop
-from test_aws import create, failed, new_token
+from peerpod.provider_tool import create, failed, new_token
 
 PUBLIC = {"USE_PUBLIC_IP": "true"}
 TEMPLATE = {"USE_PODVM_LAUNCHTEMPLATE": "true", "PODVM_AMI_ID": None}

@@ -9,23 +9,12 @@ import time
 
 import pytest
 
-from aws_rig import Driver
+from aws_rig import cloud, driver  # noqa: F401 (fixtures)
 from fakes import ec2
 from fakes.server import Delay, Drop, Reply
-from test_aws import create, failed
+from peerpod.provider_tool import Served, create, failed
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-
-
-@pytest.fixture
-def cloud():
-    with ec2.Ec2() as running:
-        yield running
-
-
-@pytest.fixture
-def driver(cloud):
-    return Driver(cloud)
 
 
 @pytest.fixture
@@ -100,15 +89,14 @@ def test_a_passing_fault_of_sts_is_outlived(cloud, driver, web, fault):
 
 def test_the_web_identity_token_is_read_again_for_each_renewal(cloud, driver, web):
     cloud.session_seconds = 30  # always due
-    process = driver.start("serve", web)
-    process.stdin.write("list\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == "[]\n"
+    served = Served(driver, web)
+    assert served.ask("list") == []
     with open(web["AWS_WEB_IDENTITY_TOKEN_FILE"], "w") as file:
         file.write("x.y.z")
     cloud.roles[web["AWS_ROLE_ARN"]] = {"x.y.z"}
     cloud.keys = {key: (secret, token, 0) for key, (secret, token, _) in cloud.keys.items()}
-    assert driver.finish(process, "list\n") == []
+    assert served.ask("list") == []
+    served.end()
     tokens = [sent["WebIdentityToken"] for sent in cloud.sent("AssumeRoleWithWebIdentity")]
     assert (tokens[0], tokens[-1]) == ("a.b.c", "x.y.z")
 

@@ -7,7 +7,7 @@ import secrets
 import pytest
 
 import aws_rig
-from aws_rig import ToolError
+from peerpod.provider_tool import create, failed
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +26,6 @@ def driver(moto):
     yield using
     for left in using.tool("list"):
         using.tool("delete", id=left["id"])
-
-
-def create(driver, environment=(), **more):
-    token = secrets.token_hex(16)
-    arguments = {"token": token, "name": "podvm-web-01234567", "pod": "web", "cluster": "c1", "node": "n1", "sandbox": "s1", **more}
-    return driver.tool("create", environment, **arguments)
-
-
-def failed(function, *arguments, **more) -> ToolError:
-    with pytest.raises(ToolError) as caught:
-        function(*arguments, **more)
-    return caught.value
 
 
 def make_volume(moto, zone) -> str:

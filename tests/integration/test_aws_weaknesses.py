@@ -6,10 +6,13 @@ import time
 
 import pytest
 
-from aws_rig import Driver
+from aws_rig import (
+    driver,  # noqa: F401 (a fixture)
+    launched,
+)
 from fakes import ec2
 from fakes.server import Drop
-from test_aws import create, failed, launched, new_token
+from peerpod.provider_tool import create, failed, new_token
 
 TEMPLATE = {"USE_PODVM_LAUNCHTEMPLATE": "true", "PODVM_AMI_ID": None, "AWS_SUBNET_ID": None, "AWS_SG_IDS": None}
 PUBLIC = {"USE_PUBLIC_IP": "true"}
@@ -23,11 +26,6 @@ def cloud():
         nic = {"DeviceIndex": 0, "SubnetId": first, "Groups": running.groups[1:], "DeleteOnTermination": True}
         running.templates["kata"] = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m6a.large", "NetworkInterfaces": [nic]}
         yield running
-
-
-@pytest.fixture
-def driver(cloud):
-    return Driver(cloud)
 
 
 def test_weakness_1_one_zone_one_type_no_spot__all_are_tried_in_turn(cloud, driver):

@@ -9,8 +9,11 @@ import uuid
 
 import pytest
 
-from fakes.azure import CLIENT, GROUP, IMAGE, NSG, REGION, RG, SECRET, SUBNET, TENANT, VERSIONS, Azure, issuer_key
+from fakes.azure import Azure
+from fakes.azure_identity import issuer_key
 from fakes.azure_models import Refused, ssh_rsa_bits
+from fakes.azure_names import CLIENT, GROUP, IMAGE, NSG, REGION, RG, SECRET, SUBNET, TENANT
+from fakes.azure_operations import VERSIONS
 
 VM = f"{RG}/providers/Microsoft.Compute/virtualMachines/vm-1"
 CREATE = f"{VM}?api-version={VERSIONS['vm']}"

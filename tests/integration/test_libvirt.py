@@ -7,7 +7,6 @@ removing is what they check.
 """
 
 import hashlib
-import json
 import os
 import pathlib
 import re
@@ -24,7 +23,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 import conftest
-from peerpod import cni, libvirt, paths, stack
+from peerpod import cni, libvirt, paths
+from peerpod.provider_tool import Driver, Served, ToolError, documented_options, failed, new_token, told_options
 from peerpod.shim import wait_until
 
 GOLDEN = paths.ROOT / "tests/unit/libvirt"
@@ -37,64 +37,20 @@ BOOT_TIMEOUT = 60  # seconds; 4-6 s alone under emulation
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 and not conftest.IN_CI, reason="needs root: libvirt's system daemon")
 
 
-class ToolError(Exception):
-    def __init__(self, kind: str, message: str):
-        super().__init__(f"{kind}: {message}")
-        self.kind, self.message = kind, message
+class Rig(Driver):
+    """The driver against one daemon, and what of ours exists in it."""
 
+    def __init__(self, backend: libvirt.Libvirt):
+        super().__init__("libvirt", backend)
+        self.backend = backend
 
-class Tool:
-    """provider-tool with the environment of one daemon."""
-
-    def __init__(self, environment: dict):
-        self.environment = environment
-
-    def command(self, options, verb, arguments) -> list:
-        driver = paths.BUILD / "providers/libvirt.so"
-        words = [f"{key.replace('_', '-')}={value}" for key, value in arguments.items()]
-        return [paths.program("provider-tool"), str(driver), *options, "--", *verb.split(), *words]
-
-    def spawn(self, verb: str, options=(), environment=(), **arguments) -> subprocess.Popen:
-        return subprocess.Popen(
-            self.command(options, verb, arguments),
-            env={**os.environ, **self.environment, **dict(environment)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    @staticmethod
-    def result(process: subprocess.Popen, timeout: float = 150):
-        out, log = process.communicate(timeout=timeout)
-        lines = [json.loads(line) for line in out.splitlines()]
-        assert "AddressSanitizer" not in log and "LeakSanitizer" not in log, log
-        assert lines, f"exit status {process.returncode}: {log}"
-        value = lines[0] if len(lines) == 1 else lines
-        if process.returncode and isinstance(value, dict) and "error" in value:
-            raise ToolError(value["error"], value["message"])
-        return value
-
-    def __call__(self, verb: str, options=(), environment=(), **arguments):
-        return self.result(self.spawn(verb, options, environment, **arguments))
+    def environment(self, more=()) -> dict:
+        return super().environment({"LIBVIRT_MEMORY": "192", "LIBVIRT_CMDLINE": "console=ttyS0 quiet", **dict(more)})
 
     @staticmethod
     def id(token: str) -> str:
         """RFC 9562's version 5 in the driver's own namespace: what is left behind is found by it in every release."""
         return str(uuid.uuid5(NAMESPACE, token))
-
-
-class Rig:
-    """The daemon, and what of ours exists in it."""
-
-    def __init__(self, backend: libvirt.Libvirt):
-        self.backend = backend
-        values = backend.environment()
-        values.update(LIBVIRT_MEMORY="192", LIBVIRT_CMDLINE="console=ttyS0 quiet")
-        self.tool = Tool(values)
-
-    def token(self) -> str:
-        return secrets.token_hex(16)
 
     def virsh(self, *arguments) -> str:
         return self.backend.virsh(*arguments)
@@ -153,15 +109,9 @@ def guest(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def backend(guest):
-    conftest.need(bool(shutil.which("libvirtd", path=os.environ.get("PATH", "") + ":/usr/sbin")), "libvirtd is not installed")
-    folder = stack.make_folder()
-    folder.chmod(0o755)
-    backend = libvirt.Libvirt(folder / "lv", f"d{secrets.token_hex(3)}", guest, private=True)
-    try:
-        yield backend.start()
-    finally:
-        backend.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    conftest.need(libvirt.is_installed(), "libvirtd is not installed")
+    with libvirt.own_daemon("d", guest) as backend:
+        yield backend
 
 
 @pytest.fixture
@@ -209,7 +159,7 @@ def test_the_schema_refuses_what_libvirt_would_refuse(tmp_path):
 
 
 def test_running_domain_is_what_the_schema_allows(rig, tmp_path):
-    rig.tool("create", token=rig.token(), name="podvm-schema", pod="a-pod", namespace="a-namespace")
+    rig.tool("create", token=new_token(), name="podvm-schema", pod="a-pod", namespace="a-namespace")
     (tmp_path / "dom.xml").write_text(rig.virsh("dumpxml", "podvm-schema", "--inactive"))
     for schema in (None, SCHEMA):
         done = validate(tmp_path / "dom.xml", schema)
@@ -217,22 +167,17 @@ def test_running_domain_is_what_the_schema_allows(rig, tmp_path):
 
 
 def test_documentation_has_the_options_of_the_driver():
-    driver = paths.BUILD / "providers/libvirt.so"
-    done = subprocess.run([paths.program("provider-tool"), str(driver), "-markdown"], capture_output=True, text=True)
-    table = done.stdout.split("\n\n", 1)[1].strip()
-    text = (paths.ROOT / "docs/providers/libvirt.md").read_text()
-    block = re.search(r"<!-- options: .*? -->\n(.*?)\n<!-- /options -->", text, re.DOTALL).group(1)
-    assert block == table
+    assert documented_options("libvirt") == told_options("libvirt")
 
 
 # ---- making and removing -----------------------------------------------------------------------------------
 
 
 def test_a_vm_from_create_to_nothing(rig):
-    token = rig.token()
+    token = new_token()
     began = time.monotonic()
     made = rig.tool("create", token=token, name="podvm-web-01234567", sandbox="s1", pod="web", node="n1", cluster="c1")
-    assert made["id"] == rig.tool.id(token)
+    assert made["id"] == rig.id(token)
     assert rig.backend.domains() == ["podvm-web-01234567"]
     assert len(rig.volumes()) == 2 and all(made["id"] in volume for volume in rig.volumes())
     assert len(rig.reservations()) == 1 and made["id"] in rig.reservations()[0]
@@ -256,16 +201,15 @@ def test_a_vm_from_create_to_nothing(rig):
     assert rig.left() == []
     assert rig.tool("delete", id=made["id"]) == {}
     assert rig.tool("delete", id="00000000-0000-5000-8000-000000000000") == {}
-    with pytest.raises(ToolError) as caught:
-        rig.tool("find", token=token)
-    assert caught.value.kind == "gone"
+    refused = failed(rig.tool, "find", token=token)
+    assert refused.kind == "gone"
 
 
 @pytest.mark.parametrize("bus", ["scsi", "virtio", "fwcfg"])
 def test_user_data_arrives_byte_for_byte(rig, tmp_path, bus):
     data = secrets.token_hex({"scsi": 512 * 1024, "virtio": 32 * 1024, "fwcfg": 512}[bus]).encode()
     (tmp_path / "user-data").write_bytes(data)
-    made = rig.tool("create", [f"-cidata-bus={bus}"], token=rig.token(), user_data=tmp_path / "user-data")
+    made = rig.tool("create", options=[f"-cidata-bus={bus}"], token=new_token(), user_data=tmp_path / "user-data")
     report = rig.report(rig.tool("wait", id=made["id"])["addresses"][0])
     digest, where = report["user-data"][0].split()[:2]
     assert digest == hashlib.sha256(data).hexdigest()
@@ -284,8 +228,8 @@ def test_data_disk_and_second_nic(rig):
     disk.write_bytes(b"kept" + bytes(1024 * 1024 - 4))
     made = rig.tool(
         "create",
-        [f"-network-ext-name={rig.backend.name}"],
-        token=rig.token(),
+        options=[f"-network-ext-name={rig.backend.name}"],
+        token=new_token(),
         volumes=f"{disk.name}:pv-1",
         second_nic=1,
     )
@@ -296,13 +240,13 @@ def test_data_disk_and_second_nic(rig):
     domain = ET.fromstring(rig.virsh("dumpxml", made["id"]))
     macs = [nic.find("mac").get("address") for nic in domain.iter("interface")]
     assert report["nic"] == [f"eth0 {macs[0]}", f"eth1 {macs[1]}"]
-    rig.tool("delete", [f"-network-ext-name={rig.backend.name}"], id=made["id"])
+    rig.tool("delete", options=[f"-network-ext-name={rig.backend.name}"], id=made["id"])
     assert disk.read_bytes()[:4] == b"kept"
     disk.unlink()
 
 
 def test_create_again_finds_the_same(rig):
-    token = rig.token()
+    token = new_token()
     first = rig.tool("create", token=token)
     second = rig.tool("create", token=token)
     assert first["id"] == second["id"]
@@ -310,16 +254,16 @@ def test_create_again_finds_the_same(rig):
 
 
 def test_create_twice_at_once_from_two_processes_and_threads(rig):
-    token = rig.token()
-    processes = [rig.tool.spawn("parallel 2 create", token=token) for _ in range(2)]
-    made = [one for process in processes for one in rig.tool.result(process)]
+    token = new_token()
+    processes = [rig.start("parallel 2 create", token=token) for _ in range(2)]
+    made = [one for process in processes for one in rig.finish(process)]
     assert len({one["id"] for one in made}) == 1
     assert len(rig.backend.domains()) == 1 and len(rig.volumes()) == 2 and len(rig.reservations()) == 1
 
 
 def test_twelve_at_once(rig):
     """More than libvirtd serves at a time for one client: the driver keeps the rest waiting."""
-    made = rig.tool("parallel 12 create", token=rig.token() + "-%d", name="podvm-many-%d", memory=80)
+    made = rig.tool("parallel 12 create", token=new_token() + "-%d", name="podvm-many-%d", memory=80)
     assert len({one["id"] for one in made}) == 12
     addresses = [host.get("ip") for host in rig.network_xml().iter("host")]
     assert len(set(addresses)) == 12
@@ -329,14 +273,14 @@ def test_twelve_at_once(rig):
 
 
 def test_a_name_that_is_taken_gets_longer(rig):
-    first, second = rig.token(), rig.token()
+    first, second = new_token(), new_token()
     rig.tool("create", token=first, name="podvm-web-01234567")
     made = rig.tool("create", token=second, name="podvm-web-01234567")
     assert made["name"] == f"podvm-web-01234567-{second[:8]}"
 
 
 def test_uefi_leaves_no_nvram(rig):
-    made = rig.tool("create", ["-kernel=", "-initrd=", "-cmdline=", "-firmware=auto"], token=rig.token(), environment=NO_KERNEL)
+    made = rig.tool("create", options=["-kernel=", "-initrd=", "-cmdline=", "-firmware=auto"], token=new_token(), environment=NO_KERNEL)
     assert len(rig.nvram()) == 1
     rig.tool("delete", id=made["id"])
     assert rig.nvram() == []
@@ -356,10 +300,9 @@ def test_foreign_domains_are_left_alone(rig):
     uuid = rig.virsh("domuuid", "foreign").strip()
     try:
         assert rig.tool("list") == []
-        with pytest.raises(ToolError) as caught:
-            rig.tool("delete", id=uuid)
-        assert caught.value.kind == "denied"
-        assert caught.value.message == (
+        refused = failed(rig.tool, "delete", id=uuid)
+        assert refused.kind == "denied"
+        assert refused.message == (
             f"delete VM {uuid}: domain foreign carries no metadata of ours: it was not made by this driver and is left alone"
         )
     finally:
@@ -374,7 +317,7 @@ DELETE_POINTS = ["destroyed", "volume-deleted", "released", "undefined"]
 
 
 def dies_at(rig, point: str, verb: str, **arguments) -> None:
-    process = rig.tool.spawn(verb, environment={"PEERPOD_FAULT": f"libvirt-{point}"}, **arguments)
+    process = rig.start(verb, environment={"PEERPOD_FAULT": f"libvirt-{point}"}, **arguments)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, f"the fault point {point} was not reached"
 
@@ -388,21 +331,21 @@ def fault_build():
 @pytest.mark.parametrize("point", CREATE_POINTS)
 def test_killed_while_creating(rig, fault_build, point):
     """What a killed creation leaves is listed, and deleting its id removes all of it; a retry works too."""
-    token = rig.token()
+    token = new_token()
     dies_at(rig, point, "create", token=token)
     if point != "looked":
-        assert [i["id"] for i in rig.tool("list")] == [rig.tool.id(token)]
-    rig.tool("delete", id=rig.tool.id(token))
+        assert [i["id"] for i in rig.tool("list")] == [rig.id(token)]
+    rig.tool("delete", id=rig.id(token))
     assert rig.left() == []
     dies_at(rig, point, "create", token=token)
     made = rig.tool("create", token=token)
-    assert made["id"] == rig.tool.id(token)
+    assert made["id"] == rig.id(token)
     assert len(rig.backend.domains()) == 1 and len(rig.volumes()) == 2 and len(rig.reservations()) == 1
 
 
 @pytest.mark.parametrize("point", DELETE_POINTS)
 def test_killed_while_deleting(rig, fault_build, point):
-    made = rig.tool("create", token=rig.token())
+    made = rig.tool("create", token=new_token())
     dies_at(rig, point, "delete", id=made["id"])
     rig.tool("delete", id=made["id"])
     assert [name for name in rig.left() if not name.endswith("-serial.log")] == []
@@ -411,7 +354,7 @@ def test_killed_while_deleting(rig, fault_build, point):
 
 
 def test_leftovers_without_a_domain_are_found(rig):
-    made = rig.tool("create", token=rig.token())
+    made = rig.tool("create", token=new_token())
     rig.virsh("destroy", made["id"])
     rig.virsh("undefine", made["id"])
     left = rig.tool("list")
@@ -428,7 +371,7 @@ def kill_daemon(rig) -> None:
 
 
 def test_daemon_killed_and_back_while_a_vm_runs(rig):
-    made = rig.tool("create", token=rig.token())
+    made = rig.tool("create", token=new_token())
     address = rig.tool("wait", id=made["id"])["addresses"][0]
     kill_daemon(rig)
     rig.backend.restart_daemon()
@@ -441,14 +384,14 @@ def test_daemon_killed_and_back_while_a_vm_runs(rig):
 @pytest.mark.parametrize("delay_ms", [0, 100, 300, 600])
 def test_daemon_killed_while_creating(rig, delay_ms):
     """The call rides out the daemon's restart: it succeeds, or fails as passing and leaves nothing."""
-    token = rig.token()
-    process = rig.tool.spawn("create", token=token, seconds=60)
+    token = new_token()
+    process = rig.start("create", token=token, seconds=60)
     threading.Event().wait(delay_ms / 1000)
     kill_daemon(rig)
     rig.backend.restart_daemon()
     try:
-        made = rig.tool.result(process)
-        assert made["id"] == rig.tool.id(token)
+        made = rig.finish(process)
+        assert made["id"] == rig.id(token)
         assert len(rig.backend.domains()) == 1 and len(rig.volumes()) == 2
     except ToolError as error:
         assert error.kind == "retry", error
@@ -457,32 +400,18 @@ def test_daemon_killed_while_creating(rig, delay_ms):
 
 def test_daemon_killed_while_waiting_and_deleting(rig):
     """One process, so one connection: it comes back by itself."""
-    made = rig.tool("create", token=rig.token())
-    served = subprocess.Popen(
-        rig.tool.command((), "serve", {}),
-        env={**os.environ, **rig.tool.environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-    def ask(line: str):
-        served.stdin.write(line + "\n")
-        served.stdin.flush()
-        return json.loads(served.stdout.readline())
-
-    assert ask("list")[0]["id"] == made["id"]
-    assert ask(f"wait id={made['id']}")["addresses"]
+    made = rig.tool("create", token=new_token())
+    served = Served(rig)
+    assert served.ask("list")[0]["id"] == made["id"]
+    assert served.ask(f"wait id={made['id']}")["addresses"]
     kill_daemon(rig)
     rig.backend.restart_daemon()
-    assert ask(f"wait id={made['id']} seconds=30")["addresses"]
+    assert served.ask(f"wait id={made['id']} seconds=30")["addresses"]
     kill_daemon(rig)
     rig.backend.restart_daemon()
-    assert ask(f"delete id={made['id']}") == {}
-    assert ask("list") == []
-    out, log = served.communicate(timeout=30)
-    assert served.returncode == 0, log
+    assert served.ask(f"delete id={made['id']}") == {}
+    assert served.ask("list") == []
+    log = served.end()
     assert "was lost" in log and "again" in log
 
 
@@ -490,24 +419,23 @@ def test_daemon_that_is_down_is_a_passing_fault(rig):
     kill_daemon(rig)
     try:
         began = time.monotonic()
-        with pytest.raises(ToolError) as caught:
-            rig.tool("list", seconds=2)
+        refused = failed(rig.tool, "list", seconds=2)
         assert time.monotonic() - began < 10
-        assert caught.value.kind == "timeout"
-        assert "Connection refused" in caught.value.message
+        assert refused.kind == "timeout"
+        assert "Connection refused" in refused.message
     finally:
         rig.backend.restart_daemon()
 
 
 def test_daemon_that_hangs(rig):
     """Stopped for 25 s: the connection is given up after 20 s, and the call succeeds on a new one."""
-    token = rig.token()
+    token = new_token()
     os.kill(rig.backend.pid, signal.SIGSTOP)
     timer = threading.Timer(25, os.kill, (rig.backend.pid, signal.SIGCONT))
     timer.start()
     try:
         made = rig.tool("create", token=token, seconds=90)
-        assert made["id"] == rig.tool.id(token)
+        assert made["id"] == rig.id(token)
     except ToolError as error:
         assert error.kind == "retry", error
     finally:
@@ -539,16 +467,14 @@ def test_full_pool_is_capacity_and_leaves_nothing(rig):
         options = [f"-pool-name={pool}", "-vol-name=base.qcow2", "-disk-cache=writeback"]
         user_data = rig.backend.folder / "user-data"
         user_data.write_bytes(bytes(2 * 1024 * 1024))
-        with pytest.raises(ToolError) as caught:
-            rig.tool("create", options, token=rig.token(), user_data=user_data)
-        assert caught.value.kind == "capacity", caught.value
-        assert "No space left on device" in caught.value.message
+        refused = failed(rig.tool, "create", options=options, token=new_token(), user_data=user_data)
+        assert refused.kind == "capacity", refused
+        assert "No space left on device" in refused.message
         assert rig.backend.domains() == [] and rig.reservations() == []
         volumes = rig.virsh("vol-list", pool)
         assert "podvm-" not in volumes
-        with pytest.raises(ToolError) as caught:
-            rig.tool("check", options)
-        assert f"storage pool {pool} is full" in caught.value.message
+        refused = failed(rig.tool, "check", options=options)
+        assert f"storage pool {pool} is full" in refused.message
     finally:
         subprocess.run(["virsh", "-q", "-c", rig.backend.values["LIBVIRT_URI"], "pool-destroy", pool], check=False)
         subprocess.run([*inside, "umount", str(folder)], check=False)
@@ -572,46 +498,44 @@ def two_addresses(rig):
     )
     rig.virsh("net-create", str(xml))
     yield name
-    for instance in rig.tool("list", [f"-network-name={name}"]):
-        rig.tool("delete", [f"-network-name={name}"], id=instance["id"])
+    for instance in rig.tool("list", options=[f"-network-name={name}"]):
+        rig.tool("delete", options=[f"-network-name={name}"], id=instance["id"])
     rig.virsh("net-destroy", name)
 
 
 def test_addresses_run_out_and_come_back(rig, two_addresses):
     options = [f"-network-name={two_addresses}"]
-    made = [rig.tool("create", options, token=rig.token(), name=f"podvm-two-{i}") for i in range(2)]
+    made = [rig.tool("create", options=options, token=new_token(), name=f"podvm-two-{i}") for i in range(2)]
     for one in made:  # so that both addresses are leased
-        rig.report(rig.tool("wait", options, id=one["id"])["addresses"][0])
-    with pytest.raises(ToolError) as caught:
-        rig.tool("create", options, token=rig.token())
-    assert caught.value.kind == "capacity"
-    assert caught.value.message == f"network {two_addresses}: all 2 addresses of its DHCP range are taken"
+        rig.report(rig.tool("wait", options=options, id=one["id"])["addresses"][0])
+    refused = failed(rig.tool, "create", options=options, token=new_token())
+    assert refused.kind == "capacity"
+    assert refused.message == f"network {two_addresses}: all 2 addresses of its DHCP range are taken"
     # A lease outlives its VM by two minutes: the next VM takes it over with the MAC that it belongs to.
-    rig.tool("delete", options, id=made[0]["id"])
-    third = rig.tool("create", options, token=rig.token())
-    rig.report(rig.tool("wait", options, id=third["id"])["addresses"][0])
+    rig.tool("delete", options=options, id=made[0]["id"])
+    third = rig.tool("create", options=options, token=new_token())
+    rig.report(rig.tool("wait", options=options, id=third["id"])["addresses"][0])
 
 
 def test_leases_alone(rig, two_addresses):
     options = [f"-network-name={two_addresses}", "-ip-source=lease"]
-    made = rig.tool("create", options, token=rig.token())
+    made = rig.tool("create", options=options, token=new_token())
     assert rig.reservations() == []
-    address = rig.tool("wait", options, id=made["id"], seconds=BOOT_TIMEOUT)["addresses"][0]
+    address = rig.tool("wait", options=options, id=made["id"], seconds=BOOT_TIMEOUT)["addresses"][0]
     rig.report(address)
     # By the kernel's neighbour table, now that it has spoken.
-    assert rig.tool("wait", [*options, "-ip-source=neigh"], id=made["id"], seconds=10)["addresses"] == [address]
+    assert rig.tool("wait", options=[*options, "-ip-source=neigh"], id=made["id"], seconds=10)["addresses"] == [address]
 
 
 def test_a_wait_ends_at_its_bound_and_shows_the_console(rig, two_addresses):
     options = [f"-network-name={two_addresses}", "-ip-source=lease"]
-    made = rig.tool("create", [*options, "-cmdline=console=ttyS0 quiet rdinit=/nothing"], token=rig.token())
+    made = rig.tool("create", options=[*options, "-cmdline=console=ttyS0 quiet rdinit=/nothing"], token=new_token())
     began = time.monotonic()
-    with pytest.raises(ToolError) as caught:
-        rig.tool("wait", options, id=made["id"], seconds=8)
+    refused = failed(rig.tool, "wait", options=options, id=made["id"], seconds=8)
     assert time.monotonic() - began < 14
-    assert caught.value.kind in ("timeout", "internal")
-    assert "its console said last:" in caught.value.message, caught.value.message
-    assert re.search("panic|nothing", caught.value.message, re.IGNORECASE)
+    assert refused.kind in ("timeout", "internal")
+    assert "its console said last:" in refused.message, refused.message
+    assert re.search("panic|nothing", refused.message, re.IGNORECASE)
 
 
 # ---- the check -----------------------------------------------------------------------------------------------
@@ -621,10 +545,8 @@ def test_check_passes(rig):
     assert rig.tool("check") == {}
 
 
-def check_fails(rig, options=(), environment=()) -> ToolError:
-    with pytest.raises(ToolError) as caught:
-        rig.tool("check", options, environment)
-    return caught.value
+def check_fails(rig, options=()) -> ToolError:
+    return failed(rig.tool, "check", options=options)
 
 
 def test_check_tells_everything_at_once(rig):
@@ -660,19 +582,17 @@ def test_bad_base_image_is_refused(rig, content, part):
         assert f"base image {bad.name} is unusable" in error.message and part in error.message
         assert error.kind == "invalid"
         if part != "it is truncated":
-            with pytest.raises(ToolError) as caught:
-                rig.tool("create", [f"-vol-name={bad.name}"], token=rig.token())
-            assert caught.value.kind == "invalid" and part in caught.value.message
+            refused = failed(rig.tool, "create", options=[f"-vol-name={bad.name}"], token=new_token())
+            assert refused.kind == "invalid" and part in refused.message
     finally:
         bad.unlink()
         rig.virsh("pool-refresh", rig.backend.name)
 
 
 def test_missing_base_image(rig):
-    with pytest.raises(ToolError) as caught:
-        rig.tool("create", ["-vol-name=none.qcow2"], token=rig.token())
-    assert caught.value.kind == "invalid"
-    assert caught.value.message == (
+    refused = failed(rig.tool, "create", options=["-vol-name=none.qcow2"], token=new_token())
+    assert refused.kind == "invalid"
+    assert refused.message == (
         f"base image none.qcow2 in pool {rig.backend.name}: Storage volume not found: no storage vol with matching name "
         "'none.qcow2' (LIBVIRT_VOL_NAME; upload one with virsh vol-create-as and vol-upload)"
     )
@@ -726,10 +646,9 @@ def test_kvm_node_that_qemu_cannot_open_is_named_with_both_remedies(rig):
 def test_confidential_vm_on_a_host_that_cannot_is_refused(rig):
     error = check_fails(rig, ["-disable-cvm=false"])
     assert "a confidential VM is asked for (DISABLECVM=false), but this libvirt host offers neither" in error.message
-    with pytest.raises(ToolError) as caught:
-        rig.tool("create", token=rig.token(), tee="snp")
-    assert caught.value.kind == "invalid"
-    assert "a confidential VM of kind sev-snp is asked for, but libvirt on this host cannot start one" in caught.value.message
+    refused = failed(rig.tool, "create", token=new_token(), tee="snp")
+    assert refused.kind == "invalid"
+    assert "a confidential VM of kind sev-snp is asked for, but libvirt on this host cannot start one" in refused.message
 
 
 @pytest.mark.parametrize(
@@ -746,21 +665,17 @@ def test_confidential_vm_on_a_host_that_cannot_is_refused(rig):
     ids=lambda value: value if isinstance(value, str) and len(value) < 10 else "",
 )
 def test_bad_requests_say_what_is_wrong(rig, arguments, kind, part):
-    with pytest.raises(ToolError) as caught:
-        rig.tool("create", token=rig.token(), **arguments)
-    assert caught.value.kind == kind and part in caught.value.message, caught.value
+    refused = failed(rig.tool, "create", token=new_token(), **arguments)
+    assert refused.kind == kind and part in refused.message, refused
 
 
 def test_unknown_scheme_and_dead_socket():
-    tool = Tool({"LIBVIRT_URI": "qemu+unix:///system?socket=/nonexistent/sock"})
-    with pytest.raises(ToolError) as caught:
-        tool("list", seconds=1)
-    assert caught.value.kind == "timeout" and "/nonexistent/sock" in caught.value.message
-    tool = Tool({"LIBVIRT_URI": "nonsense"})
-    with pytest.raises(ToolError) as caught:
-        tool("list")
-    assert caught.value.kind == "invalid"
-    assert caught.value.message.startswith('LIBVIRT_URI: "nonsense" is no connection URI')
+    driver = Driver("libvirt", None)
+    refused = failed(driver.tool, "list", {"LIBVIRT_URI": "qemu+unix:///system?socket=/nonexistent/sock"}, seconds=1)
+    assert refused.kind == "timeout" and "/nonexistent/sock" in refused.message
+    refused = failed(driver.tool, "list", {"LIBVIRT_URI": "nonsense"})
+    assert refused.kind == "invalid"
+    assert refused.message.startswith('LIBVIRT_URI: "nonsense" is no connection URI')
 
 
 # ---- wear ------------------------------------------------------------------------------------------------------
@@ -768,30 +683,17 @@ def test_unknown_scheme_and_dead_socket():
 
 def test_forty_cycles_grow_nothing(rig):
     """Descriptors of one process that makes and removes VMs; guests without a kernel do not get far."""
-    served = subprocess.Popen(
-        rig.tool.command((), "serve", {}),
-        env={**os.environ, **rig.tool.environment, "LIBVIRT_MEMORY": "64"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-    def ask(line: str):
-        served.stdin.write(line + "\n")
-        served.stdin.flush()
-        return json.loads(served.stdout.readline())
+    served = Served(rig, {"LIBVIRT_MEMORY": "64"})
 
     def cycle():
         # An unknown volume: everything up to it is done and undone.
-        answer = ask(f"create token={secrets.token_hex(16)} cidata-bus=scsi image=none.qcow2")
+        answer = served.ask(f"create token={secrets.token_hex(16)} cidata-bus=scsi image=none.qcow2")
         assert answer["error"] == "invalid"
-        assert ask("list") == []
+        assert served.ask("list") == []
 
     cycle()
-    before = len(os.listdir(f"/proc/{served.pid}/fd"))
+    before = len(os.listdir(f"/proc/{served.process.pid}/fd"))
     for _ in range(40):
         cycle()
-    assert len(os.listdir(f"/proc/{served.pid}/fd")) == before
-    served.communicate(timeout=30)
-    assert served.returncode == 0
+    assert len(os.listdir(f"/proc/{served.process.pid}/fd")) == before
+    served.end()

@@ -8,5 +8,7 @@ shim     what Kata's shim does with them
 cni      pod network namespaces as a CNI leaves them
 stack    the programs of this tree, started in private folders, watched and stopped
 leaks    what must not be left behind
+pods     what runs in the pods of the tests
+provider_tool a driver by itself, in the program of that name
 paths    where things are
 """

@@ -8,12 +8,14 @@
 tests/libvirt/daemon finds or starts the daemon, the network and the pool; both are called `name`.
 """
 
+import contextlib
 import os
 import pathlib
+import secrets
 import shutil
 import subprocess
 
-from peerpod import paths
+from peerpod import paths, stack
 
 DAEMON = paths.ROOT / "tests/libvirt/daemon"
 
@@ -117,3 +119,21 @@ class Libvirt:
             for file in pathlib.Path(self.values["LIBVIRT_POOL_DIR"]).glob(f"{self.name}-*"):
                 file.unlink()
         self._daemon("stop")
+
+
+def is_installed() -> bool:
+    return bool(shutil.which("libvirtd", path=os.environ.get("PATH", "") + ":/usr/sbin"))
+
+
+@contextlib.contextmanager
+def own_daemon(prefix: str, image: pathlib.Path):
+    """A daemon for this process alone, with an image; what it has is called by the prefix and six digits."""
+    # Not below pytest's own folder: the path of a socket may have 107 bytes.
+    folder = stack.make_folder()
+    folder.chmod(0o755)
+    backend = Libvirt(folder / "lv", prefix + secrets.token_hex(3), image, private=True)
+    try:
+        yield backend.start()
+    finally:
+        backend.stop()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is in the fake Azure, by name: who may ask, the group, its networks, its images."""
+
+TENANT, CLIENT = "11111111-2222-3333-4444-555555555555", "66666666-7777-8888-9999-aaaaaaaaaaaa"
+SECRET = "fake~Client.Secret_42"
+SUBSCRIPTION, GROUP, REGION = "bbbbbbbb-cccc-dddd-eeee-ffffffffffff", "peer-pods", "eastus"
+NETWORK_GROUP = "network-group"
+ISSUER = "https://oidc.example.org/cluster"
+SUBJECT = "system:serviceaccount:confidential-containers-system:cloud-api-adaptor"
+AUDIENCE = "api://AzureADTokenExchange"
+
+SUB = f"/subscriptions/{SUBSCRIPTION}"
+RG = f"{SUB}/resourceGroups/{GROUP}"
+NETWORK = f"{SUB}/resourceGroups/{NETWORK_GROUP}/providers/Microsoft.Network"
+SUBNET = f"{NETWORK}/virtualNetworks/vnet/subnets/pods"
+SECOND_SUBNET = f"{NETWORK}/virtualNetworks/vnet/subnets/second"
+NSG = f"{NETWORK}/networkSecurityGroups/pods"
+GALLERY_IMAGE = f"{SUB}/resourceGroups/images/providers/Microsoft.Compute/galleries/g/images/podvm"
+IMAGE = f"{GALLERY_IMAGE}/versions/1.0.0"
+COMMUNITY_IMAGE = "/CommunityGalleries/cocopodvm-d0e4f35f/Images/peerpod/Versions/0.1.0"
+SHARED_IMAGE = "/SharedGalleries/shared-1/Images/peerpod/Versions/0.1.0"
