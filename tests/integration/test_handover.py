@@ -10,16 +10,11 @@ import threading
 
 import pytest
 
-from peerpod import paths, services, ttrpc
+from peerpod import paths, ttrpc
 from peerpod.proto import handover as ho
 from peerpod.proto import proxy as px
-from test_tunnel import AGENT, CHECK, SERVING, Upstream, paths_sanitized
-from tunnel_rig import Certificates, Rig, wait_for
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
-    return Certificates(tmp_path_factory.mktemp("certificates"))
+from tunnel_rig import AGENT, CHECK, SERVING, Rig, Upstream, wait_for
+from tunnel_rig import certificates  # noqa: F401 (a fixture)
 
 
 @pytest.fixture
@@ -170,14 +165,6 @@ def test_many_calls_on_two_connections_with_the_same_ids(rig):
 
 
 def test_streams_go_on(rig):
-    def sums(payload, context):
-        total = 0
-        while (message := context.receive()) is not None:
-            total += len(message)
-            context.send(b"%d" % total)
-        return b""
-
-    rig.agent.handlers["Sum"] = sums
     stream = rig.shim().stream(AGENT, "Sum", b"")
     for i in range(1, 4):
         stream.send(b"x" * i)
@@ -376,7 +363,7 @@ def test_many_sandboxes(tmp_path, certificates, count, tls):
 
 @pytest.fixture
 def faults():
-    if not paths_sanitized():
+    if not paths.is_sanitized():
         pytest.skip("fault points are in builds with SAN=address only")
 
 

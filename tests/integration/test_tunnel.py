@@ -14,16 +14,8 @@ import pytest
 
 from peerpod import paths, services, ttrpc
 from peerpod.proto import agent as pb
-from tunnel_rig import NAME, Certificates, Rig, free_port, wait_for
-
-AGENT = "grpc.AgentService"
-CHECK = ("grpc.Health", "Check", b"")
-SERVING = b"\x08\x01"
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory):
-    return Certificates(tmp_path_factory.mktemp("certificates"))
+from tunnel_rig import AGENT, CHECK, NAME, SERVING, Agent, Certificates, Rig, Upstream, Wire, free_port, wait_for
+from tunnel_rig import certificates  # noqa: F401 (a fixture)
 
 
 @pytest.fixture
@@ -174,14 +166,6 @@ def test_oversized_answer_fails_that_call_only(rig):
 
 
 def test_streams_pass_both_ways(rig):
-    def sums(payload, context):
-        total = 0
-        while (message := context.receive()) is not None:
-            total += len(message)
-            context.send(b"%d" % total)
-        return b""
-
-    rig.agent.handlers["Sum"] = sums
     stream = rig.shim().stream(AGENT, "Sum", b"")
     for i in range(1, 4):
         stream.send(b"x" * i)
@@ -212,7 +196,7 @@ def test_slow_reader_stops_the_other_side_and_nothing_is_lost(rig):
     got = [ttrpc.read_frame(sock) for _ in range(count)]
     assert sorted(f.stream for f in got) == [2 * i + 1 for i in range(count)]
     assert all(ttrpc.parse_response(f.data) == chunk for f in got)
-    if not paths_sanitized():
+    if not paths.is_sanitized():
         assert peak_kib(rig.proxy) < 40 * 1024, "the proxy took the whole backlog into memory"
         assert peak_kib(rig.forwarder) < 40 * 1024
     sock.close()
@@ -229,11 +213,6 @@ def rss_kib(process):
 
 def peak_kib(process):
     return status_kib(process, "VmHWM")
-
-
-def paths_sanitized():
-    with open(paths.program("agent-proxy"), "rb") as f:
-        return b"__asan_init" in f.read()
 
 
 # ---- rules --------------------------------------------------------------------------------------
@@ -444,20 +423,6 @@ def test_forwarder_that_lost_the_session(rig):
 # ---- a forwarder that keeps no sessions -------------------------------------------------------------
 
 
-class Upstream:
-    """As upstream's forwarder: plain ttrpc over TLS or TCP, unknown services answered with 12."""
-
-    def __init__(self, rig):
-        listener = socket.create_server(("127.0.0.1", rig.forwarder_port))
-        self.last_id = 0
-        self.server = ttrpc.Server(listener, {
-            "grpc.Health": {"Check": lambda p, c: SERVING},
-            "grpc.AgentService": {
-                "WaitProcess": rig.agent._wait, "Echo": lambda p, c: p, "Hang": rig.agent._wait,
-                "WriteStdin": rig.agent._wait},
-        })  # fmt: skip
-
-
 @pytest.fixture
 def upstream(tmp_path, certificates):
     with Rig(tmp_path, certificates, tls=False) as rig:
@@ -599,8 +564,6 @@ def test_open_waits_for_a_vm_that_boots(bare):
 
 
 def test_open_waits_for_an_agent_that_starts_late(tmp_path, certificates):
-    from tunnel_rig import Agent
-
     with Rig(tmp_path, certificates, with_agent=False) as rig:
         rig.start_forwarder()
         pending = rig.open(timeout=20, wait=False)
@@ -643,8 +606,6 @@ def test_open_is_idempotent(rig):
 
 
 def test_open_with_another_address_redials(rig, tmp_path):
-    from tunnel_rig import Wire
-
     shim = rig.shim()
     other = Wire(rig.forwarder_port)
     rig.open(address=f"127.0.0.1:{other.port}")
@@ -737,7 +698,7 @@ def test_killed_proxy_comes_back_on_the_same_socket(rig):
 
 @pytest.mark.parametrize("fault", ["proxy-tunnel-open", "proxy-link-up", "proxy-opened", "relay-forwarded"])
 def test_killed_proxy_at_every_step(tmp_path, certificates, fault):
-    if not paths_sanitized():
+    if not paths.is_sanitized():
         pytest.skip("fault points are in builds with SAN=address only")
     with Rig(tmp_path, certificates) as rig:
         rig.start_forwarder()
@@ -916,8 +877,6 @@ def test_forwarder_listens_on_both_families(tmp_path, certificates):
 
 
 def test_agent_that_breaks_before_create_sandbox_is_dialled_again(rig):
-    from tunnel_rig import Agent
-
     shim = rig.shim()
     assert shim.call(AGENT, "Echo", b"x", timeout=5) == b"x"
     rig.agent.close()

@@ -18,9 +18,14 @@ import subprocess
 import threading
 import time
 
+import pytest
+
 from peerpod import paths, services, ttrpc
 
 NAME = "podvm-web-0a1b2c3d"
+AGENT = "grpc.AgentService"
+CHECK = ("grpc.Health", "Check", b"")
+SERVING = b"\x08\x01"
 EXTENSIONS = """
 [server]
 subjectAltName=DNS:{name}
@@ -80,6 +85,11 @@ class Certificates:
                        "-CAcreateserial", *validity, "-sha256", "-extfile", self._extensions(server_name),
                        "-extensions", "server", input=request)  # fmt: skip
         return cert, key.read_text()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 class Wire:
@@ -219,7 +229,7 @@ class Agent:
         self.server = ttrpc.Server(
             str(path), {"grpc.Health": {"Check": lambda p, c: b"\x08\x01"}}, unknown=self._any, rust_style=rust_style
         )
-        self.handlers = {"WaitProcess": self._wait, "Echo": lambda payload, context: payload}
+        self.handlers = {"WaitProcess": self._wait, "Echo": lambda payload, context: payload, "Sum": self._sum}
 
     def _any(self, service, method, payload, context):
         with self.lock:
@@ -232,6 +242,14 @@ class Agent:
         with self.lock:
             self.lock.wait_for(lambda: payload in self.exits)
             return b"\x08" + ttrpc.varint(self.exits[payload])
+
+    def _sum(self, payload, context):
+        """A stream: after each message the sum of their lengths."""
+        total = 0
+        while (message := context.receive()) is not None:
+            total += len(message)
+            context.send(b"%d" % total)
+        return b""
 
     def exit(self, payload: bytes, code: int):
         with self.lock:
@@ -251,6 +269,20 @@ class Agent:
     def close(self):
         self.server.close()
         self.path.unlink(missing_ok=True)
+
+
+class Upstream:
+    """As upstream's forwarder: plain ttrpc over TLS or TCP, unknown services answered with 12."""
+
+    def __init__(self, rig):
+        listener = socket.create_server(("127.0.0.1", rig.forwarder_port))
+        self.last_id = 0
+        self.server = ttrpc.Server(listener, {
+            "grpc.Health": {"Check": lambda p, c: SERVING},
+            "grpc.AgentService": {
+                "WaitProcess": rig.agent._wait, "Echo": lambda p, c: p, "Hang": rig.agent._wait,
+                "WriteStdin": rig.agent._wait},
+        })  # fmt: skip
 
 
 class Rig:
