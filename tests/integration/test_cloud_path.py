@@ -5,26 +5,15 @@ data that the cloud received, so a pod lives in it as it would in the cloud."""
 import hashlib
 import os
 import subprocess
-import threading
 
 import pytest
 
 from cloud_cases import CASES
 from peerpod import clouds, paths, ttrpc
+from peerpod.pods import each_at_once, page, start_box, start_ending, start_web
 from peerpod.shim import SIGTERM, wait_until
 
-IMAGE = "docker.io/library/busybox:1.36"
-WEB = "mkdir -p /srv; echo hello from $(hostname) >/srv/index.html; exec httpd -f -p 8080 -h /srv"
-TRAP = "trap 'echo ending; exit 7' TERM; echo started; while :; do sleep 1 & wait $!; done"
-
 each_cloud = pytest.mark.parametrize("driver", clouds.NAMES)
-
-
-def page_of(world, shim) -> bytes:
-    try:
-        return world.network.get(shim.pod_netns.address, 8080)
-    except ConnectionRefusedError:
-        return b""
 
 
 @each_cloud
@@ -34,12 +23,9 @@ def test_a_pod_lives_in_the_cloud_and_leaves_nothing(make_world, driver):
     shim = world.pod()
     shim.start_monitor(0.2)
     assert len(world.vms()) == len(world.instances.tokens()) == 1
-    web = shim.create_container("web", IMAGE, ["/bin/sh", "-c", WEB])
-    web.start()
-    other = shim.create_container("other", IMAGE, ["/bin/sh", "-c", TRAP])
-    other.start()
-    wait_until(lambda: page_of(world, shim), 20, "the web server answers from the cluster")
-    assert page_of(world, shim) == b"hello from web\n"
+    web, other = start_web(shim), start_ending(shim)
+    wait_until(lambda: page(world.network, shim), 20, "the web server answers from the cluster")
+    assert page(world.network, shim) == b"hello from web\n"
     data = os.urandom(300_000)
     status, out, err = web.exec("sha256sum", stdin=data)
     assert (status, out.split()[0].decode(), err) == (0, hashlib.sha256(data).hexdigest(), b"")
@@ -128,28 +114,13 @@ def test_twenty_pods_at_once_over_a_cloud_that_takes_few_creations(make_world, d
     case = CASES[driver]
     world = make_world(driver=driver, **case.limit).start()
     shims = [world.shim(f"p{n}") for n in range(20)]
-    errors = []
 
     def live(shim):
-        try:
-            shim.start_pod(120)
-            box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-            box.start()
-            assert box.exec("hostname")[1].decode().strip() == shim.pod
-        except BaseException as error:
-            errors.append(f"{shim.pod}: {error!r}")
+        shim.start_pod(120)
+        assert start_box(shim).exec("hostname")[1].decode().strip() == shim.pod
 
-    run_all(shims, live)
-    assert errors == []
+    each_at_once(shims, live)
     assert len(world.vms()) == 20
-    run_all(shims, lambda shim: shim.stop_pod())
+    each_at_once(shims, lambda shim: shim.stop_pod())
     assert world.inventory() == {}
     world.nothing_left(30)
-
-
-def run_all(shims, function) -> None:
-    threads = [threading.Thread(target=function, args=(s,)) for s in shims]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()

@@ -8,13 +8,11 @@ import pytest
 
 import conftest
 from peerpod import paths, services, ttrpc
+from peerpod.pods import IMAGE, Talk, start_box
 from peerpod.shim import wait_until
 
-IMAGE = "docker.io/library/busybox:1.36"
 # Where the driver can be killed besides the adaptor's own steps (tests/providers/netns/driver.c).
 DRIVER_FAULTS = ["netns-create-recorded", "netns-create-spawned", "netns-create-done", "netns-delete-killed"]
-LINES = 2000
-TALK = f"n=0; while [ $n -lt {LINES} ]; do echo line $n; n=$((n+1)); done; echo done"
 
 
 def faults(stage: str) -> list:
@@ -40,11 +38,16 @@ def calls_fail(function) -> None:
         pass
 
 
+def dying_world(make_world, fault: str, **how):
+    """Its adaptor kills itself there. What was there before is looked at while one runs that does not."""
+    world = make_world(**how).start()
+    world.stack.stop()
+    return world.start(fault=fault)
+
+
 @pytest.mark.parametrize("fault", faults("create."))
 def test_killed_in_create_vm_a_stop_cleans_up(make_world, fault):
-    world = make_world().start()
-    world.stack.stop()
-    world.start(fault=fault)
+    world = dying_world(make_world, fault)
     shim = world.shim()
     calls_fail(shim.create_vm)
     world.stack.wait_killed()
@@ -57,9 +60,7 @@ def test_killed_in_create_vm_a_stop_cleans_up(make_world, fault):
 @pytest.mark.parametrize("fault", faults("start.") + DRIVER_FAULTS[:3])
 def test_killed_in_start_vm_there_is_never_a_second_instance(make_world, fault):
     # Addresses that come later, as in a cloud, are a step of their own.
-    world = make_world(environment={"NETNS_ADDRESS_DELAY": "1ms"}).start()
-    world.stack.stop()
-    world.start(fault=fault)
+    world = dying_world(make_world, fault, environment={"NETNS_ADDRESS_DELAY": "1ms"})
     shim = world.shim()
     shim.create_vm()
     calls_fail(lambda: shim.start_vm(60))
@@ -76,9 +77,7 @@ def test_killed_in_start_vm_there_is_never_a_second_instance(make_world, fault):
 def test_killed_between_made_and_recorded_nothing_leaks_without_a_stop(make_world, fault):
     """The shim that called may be gone too: the restarted adaptor finds the instance by its token."""
     conftest.need(paths.is_sanitized(), "fault points need SAN=address")
-    world = make_world().start()
-    world.stack.stop()
-    world.start(fault=fault)
+    world = dying_world(make_world, fault)
     shim = world.shim()
     shim.create_vm()
     calls_fail(lambda: shim.start_vm(60))
@@ -93,9 +92,7 @@ def test_killed_between_made_and_recorded_nothing_leaks_without_a_stop(make_worl
 @pytest.mark.parametrize("fault", faults("stop.") + DRIVER_FAULTS[3:])
 def test_killed_in_stop_vm_the_deletion_is_finished_later(make_world, fault):
     # Killed before it could note that it was asked: then it is the shim's absence that tells.
-    world = make_world(options=["-shim-grace=1s"]).start()
-    world.stack.stop()
-    world.start(fault=fault)
+    world = dying_world(make_world, fault, options=["-shim-grace=1s"])
     shim = world.pod()
     shim.close()
     calls_fail(shim.stop_vm)
@@ -111,18 +108,15 @@ def test_a_running_pod_does_not_notice_the_death_of_the_adaptor(make_world):
     world = make_world().start()
     shim = world.pod()
     shim.start_monitor(0.1)
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     connection = shim.client
-    process = box.start_exec("/bin/sh", "-c", TALK.replace("echo line", "usleep 1000; echo line"))
-    for at in (50, 500, 1000):
-        process.stdout.wait_for(b"line %d\n" % at)
+    talk = Talk(box, 2000, pause_us=1000)
+    for line in (50, 500, 1000):
+        talk.reach(line)
         world.stack.kill()
         assert shim.dead is None
         world.start()
-    assert process.wait(120) == 0
-    expected = b"".join(b"line %d\n" % n for n in range(LINES)) + b"done\n"
-    assert bytes(process.stdout.data) == expected
+    assert talk.came_whole()
     assert shim.client is connection and not connection.closed and shim.dead is None
     # What was begun before the crash goes on being served, and new things can be begun.
     assert box.exec("echo", "after")[1] == b"after\n"
@@ -135,11 +129,9 @@ def test_a_running_pod_does_not_notice_the_death_of_the_adaptor(make_world):
 def test_pods_run_while_no_adaptor_does(make_world):
     world = make_world().start()
     shim = world.pod()
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     world.stack.kill()
-    status, out, _ = box.exec("/bin/sh", "-c", TALK, timeout=60)
-    assert status == 0 and out.endswith(b"done\n") and out.count(b"\n") == LINES + 1
+    assert Talk(box, 2000).came_whole()
     other = shim.create_container("other", IMAGE, ["true"])
     assert other.start() and other.process.wait() == 0
     world.start()
@@ -150,8 +142,7 @@ def test_pods_run_while_no_adaptor_does(make_world):
 def test_a_restart_by_sigterm_is_not_noticed_either(make_world):
     world = make_world().start()
     shim = world.pod()
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     proxy = world.stack.proxy_pid()
     assert world.stack.stop() == 0
     assert world.stack.proxy_pid() == proxy

@@ -15,8 +15,8 @@ from test_libvirt_path import backend  # noqa: F401 (a fixture)
 from test_libvirt_path import world as libvirt_world  # noqa: F401
 
 from peerpod import kata, paths
+from peerpod.pods import IMAGE, page, start_ending, start_web
 
-IMAGE = "docker.io/library/busybox:1.36"
 SIGTERM = 15
 
 
@@ -55,24 +55,11 @@ def make_kata(world, kata_client, tmp_path):
 def live_and_end(shim: kata.Shim, network) -> None:
     """A pod with two containers, from RunPodSandbox to RemovePodSandbox, with all that a kubelet asks meanwhile."""
     shim.start_pod()
-    web = shim.create_container(
-        "web", IMAGE, ["/bin/sh", "-c", "mkdir -p /srv; echo hello from $(hostname) >/srv/index.html; exec httpd -f -p 8080 -h /srv"]
-    )
-    web.start()
-    other = shim.create_container(
-        "other", IMAGE, ["/bin/sh", "-c", "trap 'echo ending; exit 7' TERM; echo started; while :; do sleep 1 & wait $!; done"]
-    )
-    other.start()
+    web, other = start_web(shim), start_ending(shim)
     assert web.state() == "RUNNING"
 
-    def page() -> bytes:
-        try:
-            return network.get(shim.pod_netns.address, 8080)
-        except ConnectionRefusedError:
-            return b""
-
-    kata.wait_until(page, 20, "the web server answers from the cluster")
-    assert page() == b"hello from web\n"
+    kata.wait_until(lambda: page(network, shim), 20, "the web server answers from the cluster")
+    assert page(network, shim) == b"hello from web\n"
 
     # exec: status, both outputs, more input than any buffer holds
     assert web.exec("/bin/sh", "-c", "echo out; echo err >&2; exit 3") == (3, b"out\n", b"err\n")

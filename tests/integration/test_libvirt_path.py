@@ -3,36 +3,27 @@
 
 import hashlib
 import os
-import secrets
-import shutil
 import signal
 
 import pytest
 
 import conftest
 from peerpod import cni, leaks, libvirt, paths, stack, ttrpc
+from peerpod.pods import Talk, page, start_box, start_ending, start_web
 from peerpod.shim import SIGTERM, wait_until
 
-IMAGE = "docker.io/library/busybox:1.36"
 # The image is built by `make image` with the plain programs: it is what a user has.
 IMAGE_FOLDER = paths.ROOT / "build/image/local"
 START_TIMEOUT = 180  # seconds; 4-6 s alone under emulation, more beside other work
 
 
 @pytest.fixture(scope="module")
-def backend(tmp_path_factory):
+def backend():
     conftest.need(os.geteuid() == 0, "needs root: libvirt's system daemon")
-    conftest.need(bool(shutil.which("libvirtd", path=os.environ.get("PATH", "") + ":/usr/sbin")), "libvirtd is not installed")
+    conftest.need(libvirt.is_installed(), "libvirtd is not installed")
     conftest.need((IMAGE_FOLDER / "stamp").exists(), f"no image in {IMAGE_FOLDER}: make image")
-    # Not below pytest's own folder: the path of a socket may have 107 bytes.
-    folder = stack.make_folder()
-    folder.chmod(0o755)
-    backend = libvirt.Libvirt(folder / "lv", f"t{secrets.token_hex(3)}", IMAGE_FOLDER, private=True)
-    try:
-        yield backend.start()
-    finally:
-        backend.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with libvirt.own_daemon("t", IMAGE_FOLDER) as backend:
+        yield backend
 
 
 class LibvirtWorld:
@@ -106,28 +97,16 @@ def test_a_pod_lives_in_a_virtual_machine_and_leaves_nothing(world):
     world.stack.start()
     shim = world.start_pod()
     shim.start_monitor(1)
-    web = shim.create_container(
-        "web", IMAGE, ["/bin/sh", "-c", "mkdir -p /srv; echo from $(uname -r) >/srv/index.html; exec httpd -f -p 8080 -h /srv"]
-    )
-    web.start()
-    other = shim.create_container("other", IMAGE, ["/bin/sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 1 & wait $!; done"])
-    other.start()
-
-    def page() -> bytes:
-        try:
-            return world.network.get(shim.pod_netns.address, 8080)
-        except ConnectionRefusedError:
-            return b""
-
-    wait_until(page, 30, "the web server answers from the cluster")
+    web, other = start_web(shim, "from $(uname -r)"), start_ending(shim)
+    wait_until(lambda: page(world.network, shim), 30, "the web server answers from the cluster")
     kernel = web.exec("uname", "-r")[1]
-    assert page() == b"from " + kernel
+    assert page(world.network, shim) == b"from " + kernel
     assert kernel.decode().strip() != os.uname().release, "the container runs on this machine's kernel"
 
     data = os.urandom(500_000)
     status, out, _ = web.exec("sha256sum", stdin=data, timeout=60)
     assert (status, out.split()[0].decode()) == (0, hashlib.sha256(data).hexdigest())
-    other.process.stdout.wait_for(b"up\n")
+    other.process.stdout.wait_for(b"started\n")
     assert web.stats().memory_stats.usage.usage > 0
     other.process.signal(SIGTERM)
     assert other.process.wait() == 7
@@ -160,18 +139,15 @@ def test_a_running_pod_survives_the_adaptor_and_libvirtd(world):
     conftest.need(paths.is_sanitized(), "fault points need SAN=address")
     world.stack.start()
     shim = world.start_pod()
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
-    lines = 600
-    process = box.start_exec("/bin/sh", "-c", f"n=0; while [ $n -lt {lines} ]; do echo line $n; n=$((n+1)); usleep 10000; done")
-    process.stdout.wait_for(b"line 20\n")
+    box = start_box(shim)
+    talk = Talk(box, 600, pause_us=10000)
+    talk.reach(20)
     world.stack.kill()
     os.kill(world.backend.pid, signal.SIGKILL)
     stack.wait_gone(world.backend.pid)
     world.backend.restart_daemon()
     world.stack.start(fault="stop.record.after")
-    assert process.wait(120) == 0
-    assert bytes(process.stdout.data) == b"".join(b"line %d\n" % n for n in range(lines))
+    assert talk.came_whole()
     assert not shim.client.closed
     assert box.exec("echo", "after")[1] == b"after\n"
     assert len(world.backend.domains()) == 1

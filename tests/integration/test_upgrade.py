@@ -7,20 +7,11 @@ import shutil
 import subprocess
 
 from peerpod import paths
+from peerpod.pods import IMAGE, Talk, start_box
 from peerpod.shim import wait_until
 from peerpod.stack import wait_gone
 
-IMAGE = "docker.io/library/busybox:1.36"
 LINES = 1500
-TALK = f"n=0; while [ $n -lt {LINES} ]; do echo line $n; usleep 1000; n=$((n+1)); done; echo done"
-
-
-def talker(box):
-    return box.start_exec("/bin/sh", "-c", TALK)
-
-
-def said(process) -> bool:
-    return bytes(process.stdout.data) == b"".join(b"line %d\n" % n for n in range(LINES)) + b"done\n"
 
 
 def restart_adaptor(world) -> None:
@@ -46,15 +37,14 @@ def test_pods_do_not_notice_that_agent_proxy_was_replaced(make_world):
     world = make_world().start()
     shim = world.pod()
     shim.start_monitor(0.1)
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     connection = shim.client
-    process = talker(box)
+    talk = Talk(box, LINES, pause_us=1000)
     data = random.Random(5).randbytes(1 << 20)
     summing = box.start_exec("sha256sum")
     started = []
-    for i, at in enumerate((50, 500, 1000)):
-        process.stdout.wait_for(b"line %d\n" % at)
+    for i, line in enumerate((50, 500, 1000)):
+        talk.reach(line)
         old = world.stack.proxy_pid()
         started.append(start_proxy(world))
         summing.write(data[i * 400_000 : (i + 1) * 400_000])
@@ -63,8 +53,7 @@ def test_pods_do_not_notice_that_agent_proxy_was_replaced(make_world):
     summing.close_stdin()
     assert summing.wait(60) == 0
     assert bytes(summing.stdout.wait_end()).split()[0].decode() == hashlib.sha256(data).hexdigest()
-    assert process.wait(120) == 0
-    assert said(process)
+    assert talk.came_whole()
     assert shim.client is connection and not connection.closed and shim.dead is None
     assert [p.wait(10) for p in started[:-1]] == [0, 0]
     # The adaptor has found the new one, and a pod that starts now is served by it.
@@ -85,10 +74,9 @@ def test_an_upgraded_adaptor_replaces_agent_proxy_too(make_world):
     world = make_world().start()
     shim = world.pod()
     shim.start_monitor(0.1)
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
-    process = talker(box)
-    process.stdout.wait_for(b"line 50\n")
+    box = start_box(shim)
+    talk = Talk(box, LINES, pause_us=1000)
+    talk.reach(50)
     first = world.stack.proxy_pid()
     # The same program: left alone.
     restart_adaptor(world)
@@ -105,8 +93,7 @@ def test_an_upgraded_adaptor_replaces_agent_proxy_too(make_world):
     # It is the right one now.
     restart_adaptor(world)
     assert world.stack.proxy_pid() == second
-    assert process.wait(120) == 0
-    assert said(process)
+    assert talk.came_whole()
     assert shim.dead is None
     shim.stop_pod()
     world.nothing_left()
@@ -125,8 +112,7 @@ def test_an_agent_proxy_that_cannot_take_over_changes_nothing(make_world):
     world.stack.restart()
     world.stack.wait_log("was not replaced and serves on")
     world.stack.wait_log("ended with status 7")
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     assert box.exec("echo", "still")[1] == b"still\n"
     assert world.stack.proxy_pid() == first and shim.dead is None
     shim.stop_pod()

@@ -11,31 +11,15 @@ import threading
 import pytest
 
 from peerpod import cni, services, ttrpc
+from peerpod.pods import PORT, Talk, each_at_once, page, start_box, start_ending, start_web
 from peerpod.shim import SIGTERM, wait_until
-
-IMAGE = "docker.io/library/busybox:1.36"
-
 
 def test_a_pod_lives_and_leaves_nothing(world):
     shim = world.pod()
     shim.start_monitor(0.2)
-    web = shim.create_container(
-        "web", IMAGE, ["/bin/sh", "-c", "mkdir -p /srv; echo hello from $(hostname) >/srv/index.html; exec httpd -f -p 8080 -h /srv"]
-    )
-    web.start()
-    other = shim.create_container(
-        "other", IMAGE, ["/bin/sh", "-c", "trap 'echo ending; exit 7' TERM; echo started; while :; do sleep 1 & wait $!; done"]
-    )
-    other.start()
-
-    def page() -> bytes:
-        try:
-            return world.network.get(shim.pod_netns.address, 8080)
-        except ConnectionRefusedError:
-            return b""
-
-    wait_until(page, 20, "the web server answers from the cluster")
-    assert page() == b"hello from web\n"
+    web, other = start_web(shim), start_ending(shim)
+    wait_until(lambda: page(world.network, shim), 20, "the web server answers from the cluster")
+    assert page(world.network, shim) == b"hello from web\n"
 
     data = os.urandom(300_000)
     status, out, err = web.exec("sha256sum", stdin=data)
@@ -59,8 +43,7 @@ def test_a_pod_lives_and_leaves_nothing(world):
 
 def test_the_pod_sees_its_own_address_and_none_of_the_worker(world):
     shim = world.pod()
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     status, out, _ = box.exec("ip", "-o", "-4", "address", "show", "dev", "eth0")
     assert status == 0 and str(shim.pod_netns.interface) in out.decode()
     status, out, _ = box.exec("ip", "route")
@@ -81,22 +64,20 @@ def test_the_smaller_underlay_of_the_two_ends_fits_the_tunnel_at_both(make_world
     world = make_world(environment={"NETNS_MTU": str(underlay)}).start()
     shim = world.pod()
     assert tunnel_mtu(shim.pod_netns) == expected
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     assert box.exec("cat", "/sys/class/net/eth0/mtu")[1] == f"{expected}\n".encode()
     shim.stop_pod()
     world.nothing_left()
 
 
 def serve_page(world, shim) -> None:
-    web = shim.create_container("web", IMAGE, ["/bin/sh", "-c", "mkdir -p /srv; echo page >/srv/index.html; exec httpd -f -p 8080 -h /srv"])
-    web.start()
+    start_web(shim, "page")
     wait_until(lambda: page_of(world, shim) == b"page\n", 20, "the web server answers from the cluster")
 
 
 def page_of(world, shim) -> bytes:
     try:
-        return world.network.get(shim.pod_netns.address, 8080, timeout=1)
+        return world.network.get(shim.pod_netns.address, PORT, timeout=1)
     except OSError:
         return b""
 
@@ -129,8 +110,7 @@ def test_rules_that_somebody_flushes_come_back(world):
 
 def test_large_output_and_input_come_whole(world):
     shim = world.pod()
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
+    box = start_box(shim)
     data = os.urandom(4_000_000)
     status, out, _ = box.exec("cat", stdin=data, timeout=120)
     assert status == 0
@@ -141,8 +121,7 @@ def test_large_output_and_input_come_whole(world):
 def test_files_are_copied_into_containers(world):
     shim = world.pod()
     content = os.urandom(1_500_000)
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"], files={"/etc/data": content})
-    box.start()
+    box = start_box(shim, files={"/etc/data": content})
     assert box.exec("sha256sum", "/etc/data")[1].split()[0].decode() == hashlib.sha256(content).hexdigest()
     shim.stop_pod()
 
@@ -240,31 +219,17 @@ def test_a_passing_fault_of_deletion_is_tried_again(make_world):
 
 def test_many_pods_at_once_do_not_meet(world):
     shims = [world.shim(f"p{n}") for n in range(8)]
-    errors = []
 
     def live(shim):
-        try:
-            shim.start_pod(120)
-            box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-            box.start()
-            assert box.exec("hostname")[1].decode().strip() == shim.pod
-            status, out, _ = box.exec("ip", "-o", "-4", "address", "show", "dev", "eth0")
-            assert shim.pod_netns.address in out.decode()
-        except BaseException as error:
-            errors.append(f"{shim.pod}: {error!r}")
+        shim.start_pod(120)
+        box = start_box(shim)
+        assert box.exec("hostname")[1].decode().strip() == shim.pod
+        status, out, _ = box.exec("ip", "-o", "-4", "address", "show", "dev", "eth0")
+        assert shim.pod_netns.address in out.decode()
 
-    threads = [threading.Thread(target=live, args=(s,)) for s in shims]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    each_at_once(shims, live)
     assert len(world.stack.instances()) == 8
-    threads = [threading.Thread(target=s.stop_pod) for s in shims]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    each_at_once(shims, lambda shim: shim.stop_pod())
     world.nothing_left()
 
 
@@ -283,16 +248,13 @@ def test_the_csi_wrapper_can_ask_for_the_instance(world):
 def test_the_shims_connection_outlives_a_break_of_the_tunnel(world):
     """The network between worker and VM is cut and comes back: the shim sees a pause."""
     shim = world.pod()
-    box = shim.create_container("box", IMAGE, ["sleep", "1000"])
-    box.start()
-    script = "n=0; while [ $n -lt 400 ]; do echo line $n; n=$((n+1)); usleep 5000; done"
-    process = box.start_exec("/bin/sh", "-c", script)
-    process.stdout.wait_for(b"line 10\n")
+    box = start_box(shim)
+    talk = Talk(box, 400, pause_us=5000)
+    talk.reach(10)
     with tunnel_refused(world):
         wait_until(lambda: proxy_state(world).state != "up", 20, "agent-proxy sees the break")
         assert not shim.client.closed
-    assert process.wait(60) == 0
-    assert bytes(process.stdout.data) == b"".join(b"line %d\n" % n for n in range(400))
+    assert talk.came_whole()
     assert not shim.client.closed
     assert proxy_state(world).reconnects >= 1
     shim.check()
