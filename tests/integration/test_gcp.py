@@ -178,6 +178,7 @@ def test_gpus_come_with_the_type_or_are_attached_to_n1(cloud, driver):
 def test_addresses_are_given_as_soon_as_they_are_shown(cloud, driver):
     """The instance is on a host before it has an address; the id is out by then."""
     cloud.steps = (("PROVISIONING", False), ("STAGING", False), ("STAGING", True), ("RUNNING", True))
+    cloud.operation_seconds = 600  # looks alone bring it on
     made = create(driver)
     assert made["addresses"] == []
     assert len(driver.tool("wait", id=made["id"])["addresses"]) == 1
@@ -228,7 +229,7 @@ def test_console_shows_the_last_words(cloud, driver):
 
 def test_deletion_does_not_wait_for_a_shutdown_and_waits_for_the_operation(cloud, driver):
     made = create(driver)
-    cloud.early_waits = 2
+    cloud.early_waits, cloud.operation_seconds = 2, 600
     cloud.script("zoneOperations.wait", Delay(0.2))
     driver.tool("delete", id=made["id"])
     (call,) = cloud.made("instances.delete")
