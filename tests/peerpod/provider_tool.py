@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A driver in provider-tool: a verb of provider.h is a process, its answer JSON.
 
-driver = Driver("aws", cloud, hidden=("AWS_",))              # cloud: whatever has environment()
-made = create(driver, {"AWS_SPOT": "true"}, vcpus=4)         # the answer, or a ToolError
-driver.tool("delete", id=made["id"])
-driver.tool("serve", stdin="list\\nlist\\n")                   # a verb a line: the answers
-assert failed(driver.tool, "find", token="00").kind == "gone"
-driver.killed_after("DeleteVolume", "delete", id=made["id"])
+    driver = Driver("aws", cloud, hidden=("AWS_",))              # cloud: whatever has environment()
+    made = create(driver, {"AWS_SPOT": "true"}, vcpus=4)         # the answer, or a ToolError
+    driver.tool("delete", id=made["id"])
+    driver.tool("serve", stdin="list\\nlist\\n")                 # a verb a line: the answers
+    assert failed(driver.tool, "find", token="00").kind == "gone"
+    driver.killed_after("DeleteVolume", "delete", id=made["id"])
+
+What a run prints is looked through for sanitizers' words and for secrets.
 """
 
 import itertools
@@ -32,8 +34,8 @@ class ToolError(Exception):
 
 
 class Driver:
-    """cloud: None: all variables come with the calls; hidden: how the names of variables begin that the driver must not have from the caller; secrets: what it must never
-    print; options: its flags in every call."""
+    """cloud: None where all variables come with the calls; hidden: how the names of variables begin that the driver must not
+    have from the caller; secrets: what it must never print; options: its flags in every call."""
 
     def __init__(self, name: str, cloud, hidden=(), secrets=(), options=()):
         self.name, self.cloud = name, cloud
