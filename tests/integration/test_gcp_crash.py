@@ -121,7 +121,7 @@ def test_a_creation_that_ran_out_of_time_is_undone(cloud, driver):
 
 def test_an_insert_of_unknown_fate_says_so(cloud, driver):
     cloud.script("instances.insert", Drop("before"), times=None)
-    error = failed(create, driver, seconds=2)
+    error = failed(create, driver, seconds=5)
     assert (
         error.kind in ("retry", "timeout")
         and "whether an instance was made is not known; if so, it is podvm-web-01234567 in zone us-central1-a" in error.message
