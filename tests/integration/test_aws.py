@@ -425,7 +425,7 @@ def test_check_tells_quotas_of_the_markets_that_are_used(cloud, driver):
         assert f"{name} (" in driver.log and f": {vcpus} vCPUs" in driver.log
     assert cloud.count("GetServiceQuota") == 2
     error = failed(driver.tool, "check", {"PODVM_INSTANCE_TYPE": "g4dn.xlarge", "DISABLECVM": "true"})
-    assert error.kind == "quota" and "(L-DB2E81BA): 0 vCPUs, one g4dn.xlarge has 4" in error.message
+    assert error.kind == "quota" and "(L-DB2E81BA): 0 vCPUs, 0 in use, one g4dn.xlarge needs 4" in error.message
     cloud.denied.add("GetServiceQuota")
     driver.tool("check")
     assert re.search(r"unknown +quota +ServiceQuotasV20190624.GetServiceQuota: AccessDeniedException: ", driver.log)
