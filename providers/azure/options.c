@@ -30,13 +30,15 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 		"its secret; empty: workload identity, else the managed identity of this machine",
 		AT(client_secret), OPTION_SECRET},
 	{"tenantid", "AZURE_TENANT_ID", "", "tenant of the identity", AT(tenant_id), OPTION_SECRET},
-	{"subscriptionid", "AZURE_SUBSCRIPTION_ID", "", "subscription of the pod VMs",
-		AT(subscription), OPTION_STRING, .required = true},
-	{"region", "AZURE_REGION", "", "region of the pod VMs, as in eastus", AT(region),
-		OPTION_STRING, .required = true},
+	{"subscriptionid", "AZURE_SUBSCRIPTION_ID", "",
+		"subscription of the pod VMs; empty: that of this machine", AT(subscription),
+		OPTION_STRING},
+	{"region", "AZURE_REGION", "",
+		"region of the pod VMs, as in eastus; empty: that of this machine", AT(region),
+		OPTION_STRING},
 	{"resourcegroup", "AZURE_RESOURCE_GROUP", "",
-		"resource group in which VMs, NICs and disks are made", AT(resource_group),
-		OPTION_STRING, .required = true},
+		"resource group in which VMs, NICs and disks are made; empty: that of this machine",
+		AT(resource_group), OPTION_STRING},
 	{"instance-size", "AZURE_INSTANCE_SIZE", "Standard_DC2as_v5",
 		"size where the pod asks for nothing", AT(size), OPTION_STRING, .required = true},
 	{"instance-sizes", "AZURE_INSTANCE_SIZES", "",
@@ -151,10 +153,10 @@ int tags_next(const char **text, char **key, char **value, struct error *err)
 	return 1;
 }
 
-/* Becomes part of a URL's path. */
+/* Becomes part of a URL's path. Empty: it is looked up (place.h). */
 static int name_check(const char *text, const char *variable, const char *like, struct error *err)
 {
-	if (is_arm_name(text))
+	if (!*text || is_arm_name(text))
 		return 0;
 	return error_set(err, ERROR_INVALID, "%s: \"%.100s\" is no such name: they look like %s",
 		variable, text, like);

@@ -38,7 +38,7 @@ extern const struct option azure_option_table[AZURE_OPTION_COUNT];
 #define ENCRYPT_DISK "DiskWithVMGuestState"
 #define ENCRYPT_NOTHING "NonPersistedTPM"
 
-/* What the table cannot say. The first fault found. */
+/* What the table cannot say. The first fault found. Subscription, region and resource group may be empty. */
 int azure_options_check(const struct azure_options *o, struct error *err);
 
 /*

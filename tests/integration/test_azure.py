@@ -1049,7 +1049,7 @@ def test_weakness_6_one_throwaway_key_a_process_and_no_console(cloud):
     azure_rig.Tool(cloud)("serve", stdin=verbs)
     bodies = [call.json()["properties"] for call in cloud.made("create_vm")]
     keys = {body["osProfile"]["linuxConfiguration"]["ssh"]["publicKeys"][0]["keyData"] for body in bodies}
-    assert len(keys) == 1 and serialization.load_ssh_public_key(keys.pop().encode()).key_size == 3072
+    assert len(keys) == 1 and serialization.load_ssh_public_key(keys.pop().encode()).key_size == 2048
     assert not any("diagnosticsProfile" in body for body in bodies)
 
 
