@@ -256,8 +256,14 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 	query_start(&query, "DescribeInstances", EC2_VERSION);
 	query_add(&query, "5", "MaxResults");
 	if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0) {
-		check_refusal(r, "credentials", &why);
-		return check_conclude(r, err);
+		bool policy = failure_has_code(&why, "UnauthorizedOperation");
+		return check_give_up(r, "credentials",
+			policy ? POLICY
+			: why.kind == ERROR_DENIED
+				? "check the key pair, or the role that gives it, and "
+				  "AWS_REGION"
+				: NULL,
+			&why, err);
 	}
 	check_right(r, "credentials", "EC2 takes them");
 	if (*o->image && image_look_up(p->images, o->image, &image, bound, &why) < 0)
