@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-
 struct markets markets_of(const struct aws_options *o, const struct instance_request *r)
 {
 	switch (r->market) {
@@ -32,6 +30,7 @@ void candidates_free(struct candidates *c)
 	choice_free(&c->choice);
 	free(c->list);
 	list_free(c->allowed);
+	buf_free(&c->no_start);
 	*c = (struct candidates){0};
 }
 
@@ -60,37 +59,35 @@ static bool starts(const struct type_entry *type, const struct image_facts *imag
 	return (type->architectures & architecture) && (type->boots & boot);
 }
 
+/* What is against a type before anything is ranked; NULL: nothing. */
+static const char *unfit(const struct candidates *c, const struct type_entry *type,
+	const struct image_facts *image, bool spot)
+{
+	if (image && !starts(type, image))
+		return buf_text(&c->no_start);
+	return spot && !type->spot ? "there are no spot instances of it" : NULL;
+}
+
 static int multiply(struct candidates *c, const struct type_facts *facts, size_t count,
 	const struct image_facts *image, char *const *subnets, bool spot, struct error *err)
 {
-	size_t left_out = 0;
 	c->list = calloc(count * list_count(subnets) + 1, sizeof(*c->list));
-	if (!c->list)
+	if (image)
+		buf_printf(&c->no_start, "cannot start an image for %s that boots by %s",
+			*image->architecture ? image->architecture : "any architecture",
+			*image->boot_mode ? image->boot_mode : "BIOS");
+	if (!c->list || c->no_start.failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t f = 0; f < count; f++) {
 		const struct type_entry *type = facts[f].type;
-		bool able = !image || starts(type, image);
-		if (!able)
-			log_warn(
-				"aws: choice: %s is left out: it cannot start an image for %s that boots by %s",
-				type->name, image->architecture,
-				*image->boot_mode ? image->boot_mode : "BIOS");
-		else if (spot && !type->spot)
-			log_info("aws: choice: %s is left out: there are no spot instances of it",
-				type->name);
-		able = able && (!spot || type->spot);
-		left_out += !able;
-		for (char *const *subnet = subnets; able && *subnet; subnet++) {
+		for (char *const *subnet = subnets; *subnet; subnet++) {
 			struct offering *one = &c->list[c->count++];
 			*one = type->offering;
 			one->zone = *subnet;
 			one->spot = spot;
+			one->unfit = unfit(c, type, image, spot);
 		}
 	}
-	if (left_out && !c->count)
-		return error_set(err, ERROR_INVALID,
-			"no instance type fits: none of %zu can start the image%s", left_out,
-			spot ? " as a spot instance" : "");
 	return 0;
 }
 

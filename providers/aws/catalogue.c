@@ -348,6 +348,11 @@ int catalogue_types(struct catalogue *c, char *const *types, struct type_facts *
 	return 0;
 }
 
+const struct prices *catalogue_prices(const struct catalogue *c)
+{
+	return c->prices;
+}
+
 void catalogue_price(struct catalogue *c, struct offering *list, size_t count,
 	const struct bound *bound)
 {

@@ -56,6 +56,8 @@ void catalogue_price(struct catalogue *c, struct offering *list, size_t count,
 int catalogue_offerings(struct catalogue *c, struct offering **list, size_t *count,
 	const struct bound *bound, struct error *err);
 
+const struct prices *catalogue_prices(const struct catalogue *c);
+
 /* Reader of an answer's item; strings are new. false: not usable. */
 bool type_read(xmlNode *item, struct type_entry *entry);
 void type_entry_clear(struct type_entry *entry);

@@ -73,7 +73,6 @@ struct ranking {
 	size_t count;
 	struct choice choice;
 	char **zones, **sizes, **allowed;
-	struct buf left_out; /* what was left out before the ranking, and why */
 };
 /* zone: where the volumes are, "": anywhere. */
 int ranking_make(struct provider *p, const struct instance_request *request, unsigned tees,

@@ -34,6 +34,7 @@ struct offering {
 	int64_t max_nics;     /* 0: unknown */
 	int64_t max_volumes;  /* 0: unknown */
 	int64_t price_micros; /* millionths of the currency an hour; 0: unknown */
+	const char *unfit;    /* what else is against it, found by the driver; NULL: nothing */
 };
 
 struct choice_request {
@@ -51,6 +52,7 @@ struct choice_request {
 struct ranked_offering {
 	const struct offering *offering; /* into the caller's catalogue */
 	char *reason;                    /* all that is against it; NULL: it fits */
+	bool unlisted;                   /* what may be taken does not name it */
 	int64_t broken;                  /* how many rules are against it */
 	int64_t shortfall; /* thousandths of what was asked for that it lacks, summed over vCPUs, memory, GPUs */
 };
@@ -64,8 +66,8 @@ struct choice {
 
 /*
  * Ranks the whole catalogue by linear scan. Order of fits: price (unknown prices after known ones), then GPUs,
- * memory, vCPUs, type, zone, on-demand before spot. What was left out comes in the order of how near it was: fewest rules
- * against it, least missing, then as fits do. ERROR_INVALID when nothing fits, with the
+ * memory, vCPUs, type, zone, on-demand before spot. What was left out comes in the order of how near it was: what
+ * may be taken before what may not, fewest rules against it, least missing, then as fits do. ERROR_INVALID when nothing fits, with the
  * nearest misses named; *out is filled then, too. memory may be NULL.
  */
 struct choice_memory;

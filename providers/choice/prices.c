@@ -282,6 +282,14 @@ const char *prices_currency(const struct prices *prices)
 	return prices->currency;
 }
 
+void prices_tell(const struct prices *prices, const char **date, const char **source,
+	const char **currency)
+{
+	*date = prices->date;
+	*source = prices->source;
+	*currency = prices->currency;
+}
+
 void prices_apply(const struct prices *prices, const char *region, struct offering *list,
 	size_t count)
 {

@@ -43,6 +43,10 @@ const char *prices_date(const struct prices *prices);
 const char *prices_source(const struct prices *prices);
 const char *prices_currency(const struct prices *prices);
 
+/* All three at once. */
+void prices_tell(const struct prices *prices, const char **date, const char **source,
+	const char **currency);
+
 /* Sets price_micros of what the file knows, by region, type and spot; leaves the others as they are. */
 void prices_apply(const struct prices *prices, const char *region, struct offering *list,
 	size_t count);

@@ -129,7 +129,7 @@ static void look_at_type(struct look *l, const char *type, const struct offering
 	const struct offering *found = NULL;
 	size_t zones = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(list[i].type, type) != 0)
+		if (strcmp(list[i].type, type) != 0 || list[i].unfit)
 			continue;
 		found = &list[i];
 		zones++;

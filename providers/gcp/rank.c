@@ -139,12 +139,6 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 		.on_demand = on_demand};
 	if (catalogue_offerings(p->catalogue, &wish, &out->list, &out->count, bound, err) < 0)
 		return -1;
-	if (!out->count)
-		return error_set(err, ERROR_INVALID,
-			"no zone has a machine type for this pod: GCP_MACHINE_TYPE, GCP_INSTANCE_TYPES, or the pod's "
-			"own wish, name none of zone %s%s for an image of architecture %s",
-			zones[0], zones[1] ? " and the others" : "",
-			image->architecture ? image->architecture : "X86_64");
 	for (size_t i = 0; r->gpus > 0 && *o->accelerator_type && i < out->count; i++) {
 		if (!strcmp(out->list[i].family, ACCELERATED) && !out->list[i].gpus)
 			out->list[i].gpus = r->gpus;
@@ -174,15 +168,41 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 	return error_move(err, &why);
 }
 
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err)
+/* "us-central1, us-east1": new string. NULL: no memory. */
+static char *regions_of(char *const *zones)
+{
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	for (size_t i = 0; zones[i]; i++) {
+		char region[ZONE_SIZE], other[ZONE_SIZE];
+		bool seen = false;
+		zone_region(zones[i], region);
+		for (size_t k = 0; k < i; k++) {
+			zone_region(zones[k], other);
+			seen |= !strcmp(region, other);
+		}
+		if (!seen)
+			buf_printf(&text, "%s%s", text.len ? ", " : "", region);
+	}
+	return buf_take(&text);
+}
+
+int driver_offerings(struct provider *p, struct offerings *out, const struct bound *bound,
+	struct error *err)
 {
 	struct location at;
+	*out = (struct offerings){0};
 	if (place_find(p->place, &at, bound, err) < 0)
 		return -1;
+	prices_tell(p->prices, &out->prices_date, &out->prices_source, &out->currency);
+	out->region = regions_of(at.zones);
+	if (!out->region)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
 	const struct catalogue_wish wish = {.project = at.project,
 		.zones = at.zones,
 		.spot = true,
 		.on_demand = true};
-	return catalogue_offerings(p->catalogue, &wish, list, count, bound, err);
+	if (catalogue_offerings(p->catalogue, &wish, &out->list, &out->count, bound, err) == 0)
+		return 0;
+	offerings_free(out);
+	return -1;
 }
