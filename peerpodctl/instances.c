@@ -194,10 +194,10 @@ static const struct instance *pick(const struct invocation *in, const struct sce
 	const char *cluster = in->values.cluster;
 	if (!found)
 		error_set(err, ERROR_GONE,
-			"there is no instance \"%s\" of %s%s at %s: `peerpodctl instances list` shows "
+			"there is no instance \"%s\" of %s%s%s at %s: `peerpodctl instances list` shows "
 			"what there is",
-			word, *cluster ? "cluster " : "any cluster", cluster,
-			scene->cloud.table->name);
+			word, *cluster ? "cluster \"" : "any cluster", cluster,
+			*cluster ? "\"" : "", scene->cloud.table->name);
 	return found;
 }
 
