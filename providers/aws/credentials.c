@@ -24,6 +24,7 @@
 #define RENEW_AGAIN_NS \
 	(60 * NS_PER_S) /* pause after a renewal that failed while the old set is good */
 #define FETCH_NS (10 * NS_PER_S)
+#define RENEW_NS (5 * NS_PER_S) /* of a renewal that nobody needs yet */
 #define FETCH_TRIES 3
 #define ANSWER_MAX ((size_t)64 << 10)
 #define FILE_MAX ((size_t)1 << 20)
@@ -480,9 +481,14 @@ static int copy(struct credential_store *s, struct credentials *out, struct erro
 		secret_reveal(&s->set.session_token), s->set.expires, err);
 }
 
-static int renew(struct credential_store *s, const struct bound *bound, struct error *err)
+/* good: there is an old set, which the caller is left the time to use. */
+static int renew(struct credential_store *s, bool good, const struct bound *bound,
+	struct error *err)
 {
-	struct bound within = bound_within(bound, FETCH_NS);
+	uint64_t half = bound_left_ns(bound) / 2;
+	struct bound within = bound_within(bound, !good             ? FETCH_NS
+						  : half < RENEW_NS ? half
+								    : RENEW_NS);
 	struct credentials fresh = {0};
 	const char *source = "";
 	int result = load(s, &fresh, &source, &within, err);
@@ -535,7 +541,7 @@ int credentials_get(struct credential_store *s, struct credentials *out, const s
 	pthread_mutex_lock(&s->lock);
 	look(s, &good, &due);
 	pthread_mutex_unlock(&s->lock);
-	int result = due ? renew(s, bound, &why) : 0;
+	int result = due ? renew(s, good, bound, &why) : 0;
 	pthread_mutex_unlock(&s->renewing);
 	if (result < 0 && !good)
 		return error_move(err, &why);
