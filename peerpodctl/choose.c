@@ -89,11 +89,14 @@ static int find_answer(const struct shelf *shelf, const struct request *request,
 static json_t *offering_json(const struct offering *o)
 {
 	json_t *price = o->price_micros ? json_real((double)o->price_micros / 1e6) : json_null();
-	return json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:I}", "type", o->type,
+	json_t *most = !o->price_micros && o->most_micros ? json_real((double)o->most_micros / 1e6)
+							  : json_null();
+	return json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:I}", "type", o->type,
 		"family", json_text(o->family), "zone", json_text(o->zone), "market",
 		o->spot ? "spot" : "on-demand", "vcpus", (json_int_t)o->vcpus, "memory_mib",
 		(json_int_t)o->memory_mib, "gpus", (json_int_t)o->gpus, "tees",
-		tees_to_json(o->tees), "price", price, "price_micros", (json_int_t)o->price_micros);
+		tees_to_json(o->tees), "price", price, "price_at_most", most, "price_micros",
+		(json_int_t)o->price_micros);
 }
 
 static json_t *ranked_json(const struct ranked_offering *ranked)

@@ -91,28 +91,6 @@ static int multiply(struct candidates *c, const struct type_facts *facts, size_t
 	return 0;
 }
 
-/* A spot instance without a price of its own costs at most what the type costs on demand: that ranks it. */
-static int price(struct provider *p, struct candidates *c, bool spot, const struct bound *bound,
-	struct error *err)
-{
-	catalogue_price(p->catalogue, c->list, c->count, bound);
-	cleanup(free_ptr) struct offering *on_demand = calloc(c->count + 1, sizeof(*on_demand));
-	if (!on_demand)
-		return error_set(err, ERROR_CAPACITY, "out of memory");
-	for (size_t i = 0; spot && i < c->count; i++) {
-		on_demand[i] = c->list[i];
-		on_demand[i].spot = false;
-		on_demand[i].price_micros = 0;
-	}
-	if (spot)
-		catalogue_price(p->catalogue, on_demand, c->count, bound);
-	for (size_t i = 0; spot && i < c->count; i++) {
-		if (!c->list[i].price_micros)
-			c->list[i].price_micros = on_demand[i].price_micros;
-	}
-	return 0;
-}
-
 int candidates_rank(struct provider *p, const struct instance_request *r,
 	const struct image_facts *image, bool snp, char *const *subnets, bool spot,
 	struct candidates *out, const struct bound *bound, struct error *err)
@@ -125,9 +103,9 @@ int candidates_rank(struct provider *p, const struct instance_request *r,
 	if (!types || !out->allowed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	if (catalogue_types(p->catalogue, types, &facts, &count, bound, err) < 0 ||
-		multiply(out, facts, count, image, subnets, spot, err) < 0 ||
-		price(p, out, spot, bound, err) < 0)
+		multiply(out, facts, count, image, subnets, spot, err) < 0)
 		return -1;
+	catalogue_price(p->catalogue, out->list, out->count, bound);
 	const struct choice_request request = {
 		.vcpus = r->vcpus,
 		.memory_mib = r->memory_mib,

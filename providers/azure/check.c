@@ -145,7 +145,9 @@ static int usages(struct check *c, json_t **list, struct error *err)
 	return answer ? 0 : -1;
 }
 
-/* The cores that are left of a quota; -1: there is no such quota. */
+#define NO_QUOTA INT64_MIN
+
+/* The cores that are left of a quota, less than none where more are in use; NO_QUOTA: there is none of that name. */
 static int64_t cores_left(const json_t *list, const char *name)
 {
 	size_t i;
@@ -156,16 +158,20 @@ static int64_t cores_left(const json_t *list, const char *name)
 			return json_integer_value(json_object_get(one, "limit")) -
 			       json_integer_value(json_object_get(one, "currentValue"));
 	}
-	return -1;
+	return NO_QUOTA;
 }
 
 static void check_quota(struct check *c, const struct size *s, const json_t *list)
 {
-	bool spot = c->p->options->spot;
-	const char *names[] = {spot ? "lowPriorityCores" : s->family, spot ? NULL : "cores"};
-	for (size_t i = 0; i < array_size(names) && names[i] && *names[i]; i++) {
+	bool spot, on_demand;
+	azure_options_markets(c->p->options, MARKET_DEFAULT, &spot, &on_demand);
+	const char *names[] = {spot ? "lowPriorityCores" : "", on_demand ? s->family : "",
+		on_demand ? "cores" : ""};
+	for (size_t i = 0; i < array_size(names); i++) {
 		int64_t left = cores_left(list, names[i]);
-		if (left < 0)
+		if (!*names[i])
+			continue;
+		if (left == NO_QUOTA)
 			check_unknown(c->report, "quota", "%s: Azure tells no quota %s", s->name,
 				names[i]);
 		else if (left < s->facts.vcpus)

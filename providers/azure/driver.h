@@ -73,6 +73,7 @@ struct ranking {
 	size_t count;
 	struct choice choice;
 	char **zones, **sizes, **allowed;
+	bool spot, on_demand; /* the markets that are wanted */
 };
 /* zone: where the volumes are, "": anywhere. */
 int ranking_make(struct provider *p, const struct instance_request *request, unsigned tees,

@@ -13,6 +13,7 @@
 #include "providers/azure/tags.h"
 #include "providers/choice/catalogue_file.h"
 
+static const char *const spot_choices[] = {"false", "true", "prefer", NULL};
 static const char *const credential_kinds[] = {"", "secret", "workload", "managed", NULL};
 static const char *const disk_types[] = {"Premium_LRS", "Premium_ZRS", "StandardSSD_LRS",
 	"StandardSSD_ZRS", "Standard_LRS", NULL};
@@ -116,8 +117,10 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 	{"encryption-at-host", "AZURE_ENCRYPTION_AT_HOST", "false",
 		"encrypt the host's caches and temporary disks", AT(encryption_at_host),
 		OPTION_BOOL},
-	{"spot", "AZURE_SPOT", "false", "spot VMs: cheaper, and taken away at any time", AT(spot),
-		OPTION_BOOL},
+	{"spot", "AZURE_SPOT", "false",
+		"spot VMs, cheaper and taken away at any time, for pods that do not say; prefer: on-demand where "
+		"there is no spot capacity",
+		AT(spot), OPTION_ENUM, .choices = spot_choices},
 	{"accelerated-networking", "AZURE_ACCELERATED_NETWORKING", "false",
 		"give NICs a path past the host's switch", AT(accelerated_networking), OPTION_BOOL},
 	{"boot-diagnostics", "AZURE_BOOT_DIAGNOSTICS", "false",
@@ -271,6 +274,14 @@ static int together_check(const struct azure_options *o, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"AZURE_DISK_ENCRYPTION_SET_ID and AZURE_OS_DISK_EPHEMERAL exclude each other");
 	return 0;
+}
+
+void azure_options_markets(const struct azure_options *o, enum instance_market market, bool *spot,
+	bool *on_demand)
+{
+	bool ours = market == MARKET_DEFAULT;
+	*spot = ours ? strcmp(o->spot, "false") != 0 : market == MARKET_SPOT;
+	*on_demand = !*spot || (ours && !strcmp(o->spot, "prefer"));
 }
 
 int azure_options_check(const struct azure_options *o, struct error *err)

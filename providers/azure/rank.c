@@ -64,15 +64,21 @@ static const char *why_not_here(const struct size *s, const char *zone)
 	return in_zone(s, zone) ? NULL : "not offered in this zone";
 }
 
-static void multiply(struct ranking *r, const struct size *s, const char *unfit, bool spot)
+/* Every zone, in the markets that are wanted. */
+static void multiply(struct ranking *r, const struct size *s, const char *unfit)
 {
 	static char *anywhere[] = {(char *)"", NULL};
+	const bool wanted[] = {r->on_demand, r->spot};
 	for (char **zone = *r->zones ? r->zones : anywhere; *zone; zone++) {
-		struct offering *one = &r->list[r->count++];
-		*one = s->facts;
-		one->zone = *zone;
-		one->spot = spot;
-		one->unfit = unfit ? unfit : why_not_here(s, *zone);
+		for (size_t spot = 0; spot < array_size(wanted); spot++) {
+			if (!wanted[spot])
+				continue;
+			struct offering *one = &r->list[r->count++];
+			*one = s->facts;
+			one->zone = *zone;
+			one->spot = spot;
+			one->unfit = unfit ? unfit : why_not_here(s, *zone);
+		}
 	}
 }
 
@@ -100,7 +106,7 @@ static int proper_list(const struct size **sizes, size_t count, char **list, str
 
 /* What is asked for and is not in the list: a mistake, or a list that could not be had. */
 static int add_unknown(struct provider *p, struct ranking *r, const struct size **sizes,
-	size_t count, bool known, bool spot, struct error *err)
+	size_t count, bool known, struct error *err)
 {
 	for (char **name = r->sizes; *name; name++) {
 		bool found = false;
@@ -111,14 +117,13 @@ static int add_unknown(struct provider *p, struct ranking *r, const struct size 
 		const struct size *s = catalogue_stand_in(p->catalogue, *name);
 		if (!s)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
-		multiply(r, s, known ? "there is no such size in this region" : NULL, spot);
+		multiply(r, s, known ? "there is no such size in this region" : NULL);
 	}
 	return 0;
 }
 
-static int collect(struct provider *p, const char *image, unsigned tees, bool spot,
-	const struct size **sizes, size_t count, bool known, struct ranking *r,
-	const struct bound *bound, struct error *err)
+static int collect(struct provider *p, const char *image, unsigned tees, const struct size **sizes,
+	size_t count, bool known, struct ranking *r, const struct bound *bound, struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
 	struct image_facts facts = {0};
@@ -131,13 +136,13 @@ static int collect(struct provider *p, const char *image, unsigned tees, bool sp
 		return error_set(err, ERROR_INVALID,
 			"image %s cannot run in a confidential VM: %s; take another image, or set DISABLECVM=true",
 			image, not_confidential);
-	r->list =
-		calloc((count + list_count(r->sizes)) * (zones ? zones : 1) + 1, sizeof(*r->list));
+	r->list = calloc((count + list_count(r->sizes)) * (zones ? zones : 1) * 2 + 1,
+		sizeof(*r->list));
 	if (!r->list)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t i = 0; i < count; i++)
-		multiply(r, sizes[i], why_not_image(sizes[i], &facts), spot);
-	return add_unknown(p, r, sizes, count, known, spot, err);
+		multiply(r, sizes[i], why_not_image(sizes[i], &facts));
+	return add_unknown(p, r, sizes, count, known, err);
 }
 
 int ranking_make(struct provider *p, const struct instance_request *request, unsigned tees,
@@ -146,8 +151,8 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 	const struct azure_options *o = p->options;
 	cleanup(free_ptr) const struct size **sizes = NULL;
 	size_t count = 0;
-	bool known = false,
-	     spot = request->market == MARKET_DEFAULT ? o->spot : request->market == MARKET_SPOT;
+	bool known = false;
+	azure_options_markets(o, request->market, &r->spot, &r->on_demand);
 	r->zones = list_split(o->zones);
 	r->sizes = candidates(o, request->instance_type);
 	r->allowed = list_split(o->sizes);
@@ -163,8 +168,8 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 			return error_set(err, ERROR_CAPACITY, "out of memory");
 	}
 	if (catalogue_sizes(p->catalogue, r->sizes, &sizes, &count, &known, bound, err) < 0 ||
-		collect(p, *request->image ? request->image : o->image, tees, spot, sizes, count,
-			known, r, bound, err) < 0 ||
+		collect(p, *request->image ? request->image : o->image, tees, sizes, count, known,
+			r, bound, err) < 0 ||
 		proper_list(sizes, count, r->allowed, err) < 0)
 		return -1;
 	prices_apply(p->prices, o->region, r->list, r->count);
@@ -176,13 +181,15 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 		.type = proper(sizes, count, request->instance_type),
 		.default_type = proper(sizes, count, o->size),
 		.allowed = (const char *const *)r->allowed,
-		.spot = spot,
-		.on_demand = !spot,
+		.spot = r->spot,
+		.on_demand = r->on_demand,
 		.nics = request->second_nic ? 2 : 1,
 		.volumes = (int64_t)request->volume_count,
 	};
-	if (choice_rank(r->list, r->count, &wish, p->refusals, &r->choice, err) == 0)
+	if (choice_rank(r->list, r->count, &wish, p->refusals, &r->choice, err) == 0) {
+		choice_spot_first(&r->choice);
 		return 0;
+	}
 	/* Nothing but what Azure refused a short while ago is no mistake of the pod's. */
 	if (err && err->kind == ERROR_INVALID &&
 		strstr(error_message(err), "refused a short while ago"))

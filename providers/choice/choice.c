@@ -168,14 +168,19 @@ static int by_number(int64_t a, int64_t b)
 	return (a > b) - (a < b);
 }
 
+static int64_t price_of(const struct offering *o)
+{
+	return o->price_micros ? o->price_micros : o->most_micros;
+}
+
 static int compare(const void *left, const void *right)
 {
 	const struct ranked_offering *l = left, *r = right;
 	const struct offering *a = l->offering, *b = r->offering;
 	const int64_t keys[][2] = {{l->unlisted, r->unlisted}, {l->broken, r->broken},
-		{l->shortfall, r->shortfall}, {!a->price_micros, !b->price_micros},
-		{a->price_micros, b->price_micros}, {a->gpus, b->gpus},
-		{a->memory_mib, b->memory_mib}, {a->vcpus, b->vcpus}};
+		{l->shortfall, r->shortfall}, {!price_of(a), !price_of(b)},
+		{price_of(a), price_of(b)}, {a->gpus, b->gpus}, {a->memory_mib, b->memory_mib},
+		{a->vcpus, b->vcpus}};
 	int order = 0;
 	for (size_t i = 0; !order && i < array_size(keys); i++)
 		order = by_number(keys[i][0], keys[i][1]);
@@ -228,6 +233,19 @@ int choice_rank(const struct offering *catalogue, size_t count,
 	return error_set(err, ERROR_INVALID, "no instance type fits:\n%s", buf_text(&text));
 }
 
+void choice_spot_first(struct choice *choice)
+{
+	struct ranked_offering *r = choice->ranked;
+	size_t spots = 0;
+	for (size_t i = 0; i < choice->fits; i++) {
+		if (!r[i].offering->spot)
+			continue;
+		struct ranked_offering moved = r[i];
+		memmove(&r[spots + 1], &r[spots], (i - spots) * sizeof(*r));
+		r[spots++] = moved;
+	}
+}
+
 void choice_free(struct choice *choice)
 {
 	for (size_t i = 0; i < choice->count; i++)
@@ -272,7 +290,7 @@ static bool shares(const struct ranked_offering *a, const struct ranked_offering
 	const struct offering *x = a->offering, *y = b->offering;
 	bool same = !strcmp(x->type, y->type) && x->spot == y->spot && x->vcpus == y->vcpus &&
 		    x->memory_mib == y->memory_mib && x->gpus == y->gpus && x->tees == y->tees &&
-		    x->price_micros == y->price_micros;
+		    x->price_micros == y->price_micros && x->most_micros == y->most_micros;
 	return same && !a->reason == !b->reason && (!a->reason || !strcmp(a->reason, b->reason));
 }
 
@@ -317,8 +335,9 @@ static void cell_print(const struct line *line, enum column column, struct buf *
 		tees_print(o->tees, out);
 		break;
 	case PRICE:
-		if (o->price_micros) {
-			choice_price(o->price_micros, out);
+		if (price_of(o)) {
+			buf_append_text(out, o->price_micros ? "" : "at most ");
+			choice_price(price_of(o), out);
 			buf_append_text(out, "/h");
 		} else {
 			buf_append_text(out, "price unknown");

@@ -300,6 +300,8 @@ void prices_apply(const struct prices *prices, const char *region, struct offeri
 		int64_t price = !row ? 0 : list[i].spot ? row->spot_micros : row->on_demand_micros;
 		if (price)
 			list[i].price_micros = price;
+		else if (row && list[i].spot)
+			list[i].most_micros = row->on_demand_micros;
 	}
 }
 

@@ -105,20 +105,6 @@ static void order_zones(struct choice *choice, char *const *zones)
 	}
 }
 
-/* Where spot is preferred, on-demand is for when there is none. */
-static void order_markets(struct choice *choice)
-{
-	struct ranked_offering *r = choice->ranked;
-	size_t spots = 0;
-	for (size_t i = 0; i < choice->fits; i++) {
-		if (!r[i].offering->spot)
-			continue;
-		struct ranked_offering moved = r[i];
-		memmove(&r[spots + 1], &r[spots], (i - spots) * sizeof(*r));
-		r[spots++] = moved;
-	}
-}
-
 int ranking_make(struct provider *p, const struct instance_request *r, const struct location *at,
 	const struct image_facts *image, enum instance_tee tee, char *const *zones,
 	struct ranking *out, const struct bound *bound, struct error *err)
@@ -159,7 +145,7 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 	int result = choice_rank(out->list, out->count, &request, p->refusals, &out->choice, &why);
 	if (result == 0) {
 		order_zones(&out->choice, zones);
-		order_markets(&out->choice);
+		choice_spot_first(&out->choice);
 		return 0;
 	}
 	/* Nothing but what was refused a short while ago is no mistake of the pod's. */

@@ -439,6 +439,7 @@ static struct azure_options options_of(void)
 		.token_file = (char *)"",
 		.authority = (char *)"",
 		.imds = (char *)"http://169.254.169.254",
+		.spot = (char *)"false",
 		.credential = (char *)"",
 		.arm_endpoint = (char *)"",
 		.arm_audience = (char *)"",
