@@ -329,7 +329,10 @@ static int check_only(const struct configuration *configuration)
 	int result = driver->check(provider, &report, &bound, &err);
 	check_report_print(&report, stdout);
 	driver->close(provider);
-	if (result == 0)
+	size_t unknown = check_unknown_count(&report);
+	if (result == 0 && unknown)
+		printf("nothing is wrong, %zu could not be found out\n", unknown);
+	else if (result == 0)
 		printf("nothing is wrong\n");
 	else if (!report.wrong)
 		printf("the check could not be finished: %s\n", error_message(&err));

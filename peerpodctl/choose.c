@@ -13,6 +13,7 @@
 #include "peerpodctl/amount.h"
 #include "base/cleanup.h"
 #include "base/list.h"
+#include "base/log.h"
 #include "peerpodctl/print.h"
 #include "peerpodctl/progress.h"
 #include "providers/choice/tee_names.h"
@@ -55,25 +56,30 @@ static int request_of(struct invocation *in, struct request *r, struct error *er
 struct answer {
 	struct choice choice;
 	struct offering *zoned; /* NULL: the shelf's own */
+	json_t *unknown;        /* names in the wish that mean nothing here */
 };
 
 static void answer_free(struct answer *answer)
 {
 	choice_free(&answer->choice);
 	free(answer->zoned);
+	json_decref(answer->unknown);
 }
 
 /* -1 only where there is no answer; that nothing fits is one. */
 static int find_answer(const struct shelf *shelf, const struct request *request,
 	struct answer *answer, struct error *err)
 {
-	size_t count = shelf->count;
+	size_t count = shelf->on.count;
 	*answer = (struct answer){0};
+	if (shelf_spell(shelf, request->types, err) < 0)
+		return -1;
+	answer->unknown = shelf_unknown(shelf, request->types, request->zones);
 	if (shelf_zones(shelf, request->zones, &answer->zoned, &count, err) < 0)
 		return -1;
 	struct choice_request wish = request_wish(request);
 	cleanup_error why = ERROR_INIT;
-	if (choice_rank(answer->zoned ? answer->zoned : shelf->list, count, &wish, NULL,
+	if (choice_rank(answer->zoned ? answer->zoned : shelf->on.list, count, &wish, NULL,
 		    &answer->choice, &why) < 0 &&
 		!answer->choice.count)
 		return error_move(err, &why);
@@ -83,11 +89,14 @@ static int find_answer(const struct shelf *shelf, const struct request *request,
 static json_t *offering_json(const struct offering *o)
 {
 	json_t *price = o->price_micros ? json_real((double)o->price_micros / 1e6) : json_null();
-	return json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:I}", "type", o->type,
+	json_t *most = !o->price_micros && o->most_micros ? json_real((double)o->most_micros / 1e6)
+							  : json_null();
+	return json_pack("{s:s, s:o, s:o, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:I}", "type", o->type,
 		"family", json_text(o->family), "zone", json_text(o->zone), "market",
 		o->spot ? "spot" : "on-demand", "vcpus", (json_int_t)o->vcpus, "memory_mib",
 		(json_int_t)o->memory_mib, "gpus", (json_int_t)o->gpus, "tees",
-		tees_to_json(o->tees), "price", price, "price_micros", (json_int_t)o->price_micros);
+		tees_to_json(o->tees), "price", price, "price_at_most", most, "price_micros",
+		(json_int_t)o->price_micros);
 }
 
 static json_t *ranked_json(const struct ranked_offering *ranked)
@@ -99,41 +108,57 @@ static json_t *ranked_json(const struct ranked_offering *ranked)
 
 static json_t *shelf_json(const struct invocation *in, const struct shelf *shelf)
 {
-	const struct prices *p = shelf->prices;
+	const struct offerings *on = &shelf->on;
 	return json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o}", "provider", in->values.provider,
-		"region", json_text(shelf->region), "offline", in->values.offline, "prices_of",
-		json_text(p ? prices_date(p) : ""), "currency",
-		json_text(p ? prices_currency(p) : ""), "source",
-		json_text(p ? prices_source(p) : ""), "catalogue_of",
-		json_time(shelf->saved.saved_at));
+		"region", json_text(shelf->on.region), "offline", in->values.offline, "prices_of",
+		json_text(on->prices_date), "currency", json_text(on->currency), "source",
+		json_text(on->prices_source), "catalogue_of", json_time(shelf->saved.saved_at));
 }
 
 static int print_answer_json(const struct invocation *in, const struct shelf *shelf,
-	const struct choice *choice, struct error *err)
+	const struct answer *answer, struct error *err)
 {
+	const struct choice *choice = &answer->choice;
 	json_t *value = shelf_json(in, shelf), *list = json_array();
 	for (size_t i = 0; i < choice->count; i++)
 		json_array_append_new(list, ranked_json(&choice->ranked[i]));
 	json_object_set_new(value, "fits", json_integer((json_int_t)choice->fits));
+	json_object_set(value, "unknown", answer->unknown);
 	json_object_set_new(value, "ranking", list);
 	return print_json(value, false, err);
 }
 
-/* "aws in us-east-2, 8 vCPU, 16 GiB: 9 of 95 offerings fit; USD, prices of 2025-03-02" */
+/* "aws in us-east-2, 8 vCPU, 16 GiB: 9 of 95 offerings fit", and of when and where from its prices are */
 static void print_head(const struct invocation *in, const struct shelf *shelf,
 	const struct request *request, const struct choice *choice, bool cut)
 {
 	cleanup(buf_free) struct buf wish = BUF_INIT;
-	const struct prices *p = shelf->prices;
+	const struct offerings *on = &shelf->on;
 	request_print(request, &wish);
 	printf("%s%s%s, %s: %zu of %zu offerings fit", in->values.provider,
-		*shelf->region ? " in " : "", shelf->region, buf_text(&wish), choice->fits,
+		*shelf->on.region ? " in " : "", shelf->on.region, buf_text(&wish), choice->fits,
 		choice->count);
 	if (cut)
 		printf(", the %d cheapest:", FITS_SHOWN);
-	if (p && *prices_date(p))
-		printf("\n%s for an hour, prices of %s", prices_currency(p), prices_date(p));
+	/* Of a long account how it begins; --json has all of it. */
+	size_t len = strcspn(on->prices_source, ".:;");
+	if (*on->prices_date)
+		printf("\n%s for an hour, prices of %s: %.*s", on->currency, on->prices_date,
+			(int)len, on->prices_source);
 	putchar('\n');
+}
+
+/* " (not known here: m6a.larg, us-east-2z)" */
+static void print_unknown(const struct answer *answer, struct buf *out)
+{
+	size_t i;
+	const json_t *name;
+	json_array_foreach(answer->unknown, i, name)
+	{
+		buf_printf(out, "%s%s", i ? ", " : " (not known here: ", json_string_value(name));
+	}
+	if (json_array_size(answer->unknown))
+		buf_append_text(out, ")");
 }
 
 /* Whole lines: what shares one is shown or not together. */
@@ -146,8 +171,9 @@ static size_t fits_shown(const struct invocation *in, const struct choice *choic
 }
 
 static int print_answer(const struct invocation *in, const struct shelf *shelf,
-	const struct request *request, const struct choice *choice, struct error *err)
+	const struct request *request, const struct answer *answer, struct error *err)
 {
+	const struct choice *choice = &answer->choice;
 	cleanup(buf_free) struct buf text = BUF_INIT;
 	size_t fits = fits_shown(in, choice);
 	size_t left_out = choice->count - choice->fits;
@@ -170,18 +196,23 @@ static int answer_one(struct invocation *in, const struct shelf *shelf, struct e
 	cleanup(answer_free) struct answer answer = {0};
 	if (request_of(in, &request, err) < 0 || find_answer(shelf, &request, &answer, err) < 0)
 		return -1;
-	int result = in->values.json ? print_answer_json(in, shelf, &answer.choice, err)
-				     : print_answer(in, shelf, &request, &answer.choice, err);
+	int result = in->values.json ? print_answer_json(in, shelf, &answer, err)
+				     : print_answer(in, shelf, &request, &answer, err);
+	cleanup(buf_free) struct buf unknown = BUF_INIT;
+	print_unknown(&answer, &unknown);
 	if (result == 0 && !answer.choice.fits)
-		return error_set(err, ERROR_INVALID, "no instance type fits");
+		return error_set(err, ERROR_INVALID, "no instance type fits%s", buf_text(&unknown));
+	if (result == 0 && unknown.len)
+		log_warn("choose:%s", buf_text(&unknown));
 	return result;
 }
 
 /* ---- many answers ------------------------------------------------------------------------------------------ */
 
-static int print_line_of(const struct invocation *in, size_t line, const struct choice *choice,
+static int print_line_of(const struct invocation *in, size_t line, const struct answer *answer,
 	struct error *err)
 {
+	const struct choice *choice = &answer->choice;
 	const struct ranked_offering *best = choice->count ? &choice->ranked[0] : NULL;
 	if (in->values.json) {
 		json_t *value = json_pack("{s:I, s:I}", "line", (json_int_t)line, "fits",
@@ -189,6 +220,8 @@ static int print_line_of(const struct invocation *in, size_t line, const struct 
 		if (best)
 			json_object_set_new(value, choice->fits ? "best" : "nearest",
 				ranked_json(best));
+		if (json_array_size(answer->unknown))
+			json_object_set(value, "unknown", answer->unknown);
 		return print_json(value, true, err);
 	}
 	cleanup(buf_free) struct buf text = BUF_INIT;
@@ -196,8 +229,12 @@ static int print_line_of(const struct invocation *in, size_t line, const struct 
 	if (choice->fits)
 		choice_explain(&only, 1, &text);
 	else
-		buf_printf(&text, "   nothing fits; nearest: %s: %s\n",
+		buf_printf(&text, "   nothing fits; nearest: %s: %s",
 			best ? best->offering->type : "none", best ? best->reason : "");
+	if (!choice->fits) {
+		print_unknown(answer, &text);
+		buf_append_text(&text, "\n");
+	}
 	printf("%zu: %s", line, buf_text(&text) + 3);
 	return 0;
 }
@@ -215,7 +252,7 @@ static int answer_line(const struct invocation *in, const struct shelf *shelf, c
 	if (request_read(text, len, &request, err) < 0 ||
 		find_answer(shelf, &request, &answer, err) < 0)
 		return error_prefix(err, "%s, line %zu", name_of(in->values.requests), line);
-	return print_line_of(in, line, &answer.choice, err);
+	return print_line_of(in, line, &answer, err);
 }
 
 static int answer_many(const struct invocation *in, const struct shelf *shelf, struct error *err)

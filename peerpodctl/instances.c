@@ -191,11 +191,13 @@ static const struct instance *pick(const struct invocation *in, const struct sce
 		}
 		found = &scene->instances[i];
 	}
+	const char *cluster = in->values.cluster;
 	if (!found)
 		error_set(err, ERROR_GONE,
-			"there is no instance \"%s\" of cluster \"%s\" at %s: `peerpodctl instances "
-			"list` shows what there is",
-			word, in->values.cluster, scene->cloud.table->name);
+			"there is no instance \"%s\" of %s%s%s at %s: `peerpodctl instances list` shows "
+			"what there is",
+			word, *cluster ? "cluster \"" : "any cluster", cluster,
+			*cluster ? "\"" : "", scene->cloud.table->name);
 	return found;
 }
 

@@ -77,6 +77,23 @@ void check_failure(struct check_report *report, const char *what, const char *re
 	error_clear(err);
 }
 
+int check_give_up(struct check_report *report, const char *what, const char *remedy,
+	struct error *failed, struct error *err)
+{
+	cleanup_error why = ERROR_INIT;
+	error_set(&why, failed->kind, "%s: %s", what, error_message(failed));
+	check_failure(report, what, remedy, failed);
+	return check_conclude(report, err) < 0 ? -1 : error_move(err, &why);
+}
+
+size_t check_unknown_count(const struct check_report *report)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < report->count; i++)
+		count += report->rows[i].verdict == CHECK_UNKNOWN;
+	return count;
+}
+
 int check_conclude(const struct check_report *report, struct error *err)
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;

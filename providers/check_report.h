@@ -43,6 +43,16 @@ void check_unknown(struct check_report *report, const char *what, const char *fo
 void check_failure(struct check_report *report, const char *what, const char *remedy,
 	struct error *err);
 
+/*
+ * The same for what nothing else can be found out without: always -1, with the failure where it is no fault of the
+ * configuration. Who could not look has not found that all is right.
+ */
+int check_give_up(struct check_report *report, const char *what, const char *remedy,
+	struct error *failed, struct error *err);
+
+/* Rows of what could not be found out. */
+size_t check_unknown_count(const struct check_report *report);
+
 /* 0 where nothing is wrong; else the first one's kind, and all that is wrong in one message. */
 int check_conclude(const struct check_report *report, struct error *err);
 

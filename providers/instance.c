@@ -25,6 +25,13 @@ void instance_free(struct instance *instance)
 	*instance = (struct instance){0};
 }
 
+void offerings_free(struct offerings *offerings)
+{
+	free(offerings->list);
+	free(offerings->region);
+	*offerings = (struct offerings){0};
+}
+
 void instances_free(struct instance *instances, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

@@ -29,7 +29,7 @@
 #include "providers/choice/choice.h"
 
 /* Raised when a struct or a meaning below changes. The loader refuses another number. */
-#define PROVIDER_ABI 2
+#define PROVIDER_ABI 3
 
 /* One driver's state; each driver has its own definition. */
 struct provider;
@@ -87,6 +87,17 @@ struct instance {
 void instance_free(struct instance *instance);
 void instances_free(struct instance *instances, size_t count);
 
+/* What may be had where. Strings are the provider's, but for the region; instance.c: offerings_free. */
+struct offerings {
+	struct offering *list;
+	size_t count;
+	char *region; /* whose prices these are; "us-central1, us-east1" */
+	/* Of the file of prices, see choice/prices.h; "" where there is none. */
+	const char *prices_date, *prices_source, *currency;
+};
+
+void offerings_free(struct offerings *offerings);
+
 struct provider_table {
 	uint32_t abi;      /* PROVIDER_ABI */
 	const char *name;  /* "libvirt" */
@@ -113,10 +124,9 @@ struct provider_table {
 
 	/*
 	 * What may be had in the configured region, with prices where they are known: the catalogue of
-	 * choice_rank, for `peerpodctl choose`. *list is new (free), its strings are the provider's. NULL in the
-	 * table: the driver has no types.
+	 * choice_rank, for `peerpodctl choose`. NULL in the table: the driver has no types.
 	 */
-	int (*offerings)(struct provider *provider, struct offering **list, size_t *count,
+	int (*offerings)(struct provider *provider, struct offerings *offerings,
 		const struct bound *bound, struct error *err);
 
 	/*

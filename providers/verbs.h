@@ -19,8 +19,8 @@ DEFINE_CLEANUP(struct provider, driver_close)
 
 int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
 	struct error *err);
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err);
+int driver_offerings(struct provider *p, struct offerings *offerings, const struct bound *bound,
+	struct error *err);
 int driver_create(struct provider *p, const struct instance_request *request,
 	struct instance *instance, const struct bound *bound, struct error *err);
 int driver_wait_addresses(struct provider *p, const char *id, size_t needed,

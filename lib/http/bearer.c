@@ -11,6 +11,7 @@
 #include "base/log.h"
 
 #define FETCH_NS (30 * NS_PER_S)
+#define RENEW_NS (5 * NS_PER_S) /* of a fetch that nobody needs yet */
 #define RENEW_BEFORE_NS (5 * 60 * NS_PER_S)
 #define LONG_LIFE_NS (2 * 3600 * NS_PER_S)
 #define UNKNOWN_LIFE_NS (5 * 60 * NS_PER_S)
@@ -81,9 +82,19 @@ static void keep(struct bearer *b, struct secret *token, uint64_t asked_ns, uint
 	pthread_mutex_unlock(&b->lock);
 }
 
+/* Where the old token is good, a renewal leaves its caller the time to use it. */
+static struct bound fetch_bound(struct bearer *b, const struct bound *bound)
+{
+	pthread_mutex_lock(&b->lock);
+	bool good = b->token.len && clock_ns() < b->ends_ns;
+	pthread_mutex_unlock(&b->lock);
+	uint64_t half = bound_left_ns(bound) / 2;
+	return bound_within(bound, !good ? FETCH_NS : half < RENEW_NS ? half : RENEW_NS);
+}
+
 static int renew(struct bearer *b, struct error *err, const struct bound *bound)
 {
-	struct bound within = bound_within(bound, FETCH_NS);
+	struct bound within = fetch_bound(b, bound);
 	cleanup_secret fresh = SECRET_INIT;
 	uint64_t asked_ns = clock_ns(), lives_ns = 0;
 	if (b->fetch(b->with, &fresh, &lives_ns, &within, err) == 0) {

@@ -27,7 +27,8 @@ void bearer_free(struct bearer *bearer);
 
 /*
  * A copy of the token in use. Renewed five minutes before its end, at half its life where that is longer than two
- * hours. Blocks for a fetch only where there is no good token, or to renew one, for at most 30 s.
+ * hours. Blocks for a fetch where there is no good token, for at most 30 s; or to renew one, for at most 5 s and half of the
+ * time that there is, so that a service that hangs does not fail whoever has a good token.
  */
 int bearer_get(struct bearer *bearer, struct secret *token, const struct bound *bound,
 	struct error *err);

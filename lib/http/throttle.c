@@ -43,6 +43,9 @@ void throttle_free(struct throttle *t)
 int throttle_take(struct throttle *t, const struct bound *bound, struct error *err)
 {
 	for (;;) {
+		/* Whose time is over has not been too fast. */
+		if (bound_check(bound, t->what, err) < 0)
+			return -1;
 		uint64_t now = clock_ns();
 		pthread_mutex_lock(&t->lock);
 		uint64_t due = t->due_ns > now ? t->due_ns : now;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-
 struct markets markets_of(const struct aws_options *o, const struct instance_request *r)
 {
 	switch (r->market) {
@@ -32,6 +30,7 @@ void candidates_free(struct candidates *c)
 	choice_free(&c->choice);
 	free(c->list);
 	list_free(c->allowed);
+	buf_free(&c->no_start);
 	*c = (struct candidates){0};
 }
 
@@ -60,58 +59,34 @@ static bool starts(const struct type_entry *type, const struct image_facts *imag
 	return (type->architectures & architecture) && (type->boots & boot);
 }
 
+/* What is against a type before anything is ranked; NULL: nothing. */
+static const char *unfit(const struct candidates *c, const struct type_entry *type,
+	const struct image_facts *image, bool spot)
+{
+	if (image && !starts(type, image))
+		return buf_text(&c->no_start);
+	return spot && !type->spot ? "there are no spot instances of it" : NULL;
+}
+
 static int multiply(struct candidates *c, const struct type_facts *facts, size_t count,
 	const struct image_facts *image, char *const *subnets, bool spot, struct error *err)
 {
-	size_t left_out = 0;
 	c->list = calloc(count * list_count(subnets) + 1, sizeof(*c->list));
-	if (!c->list)
+	if (image)
+		buf_printf(&c->no_start, "cannot start an image for %s that boots by %s",
+			*image->architecture ? image->architecture : "any architecture",
+			*image->boot_mode ? image->boot_mode : "BIOS");
+	if (!c->list || c->no_start.failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t f = 0; f < count; f++) {
 		const struct type_entry *type = facts[f].type;
-		bool able = !image || starts(type, image);
-		if (!able)
-			log_warn(
-				"aws: choice: %s is left out: it cannot start an image for %s that boots by %s",
-				type->name, image->architecture,
-				*image->boot_mode ? image->boot_mode : "BIOS");
-		else if (spot && !type->spot)
-			log_info("aws: choice: %s is left out: there are no spot instances of it",
-				type->name);
-		able = able && (!spot || type->spot);
-		left_out += !able;
-		for (char *const *subnet = subnets; able && *subnet; subnet++) {
+		for (char *const *subnet = subnets; *subnet; subnet++) {
 			struct offering *one = &c->list[c->count++];
 			*one = type->offering;
 			one->zone = *subnet;
 			one->spot = spot;
+			one->unfit = unfit(c, type, image, spot);
 		}
-	}
-	if (left_out && !c->count)
-		return error_set(err, ERROR_INVALID,
-			"no instance type fits: none of %zu can start the image%s", left_out,
-			spot ? " as a spot instance" : "");
-	return 0;
-}
-
-/* A spot instance without a price of its own costs at most what the type costs on demand: that ranks it. */
-static int price(struct provider *p, struct candidates *c, bool spot, const struct bound *bound,
-	struct error *err)
-{
-	catalogue_price(p->catalogue, c->list, c->count, bound);
-	cleanup(free_ptr) struct offering *on_demand = calloc(c->count + 1, sizeof(*on_demand));
-	if (!on_demand)
-		return error_set(err, ERROR_CAPACITY, "out of memory");
-	for (size_t i = 0; spot && i < c->count; i++) {
-		on_demand[i] = c->list[i];
-		on_demand[i].spot = false;
-		on_demand[i].price_micros = 0;
-	}
-	if (spot)
-		catalogue_price(p->catalogue, on_demand, c->count, bound);
-	for (size_t i = 0; spot && i < c->count; i++) {
-		if (!c->list[i].price_micros)
-			c->list[i].price_micros = on_demand[i].price_micros;
 	}
 	return 0;
 }
@@ -128,9 +103,9 @@ int candidates_rank(struct provider *p, const struct instance_request *r,
 	if (!types || !out->allowed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	if (catalogue_types(p->catalogue, types, &facts, &count, bound, err) < 0 ||
-		multiply(out, facts, count, image, subnets, spot, err) < 0 ||
-		price(p, out, spot, bound, err) < 0)
+		multiply(out, facts, count, image, subnets, spot, err) < 0)
 		return -1;
+	catalogue_price(p->catalogue, out->list, out->count, bound);
 	const struct choice_request request = {
 		.vcpus = r->vcpus,
 		.memory_mib = r->memory_mib,

@@ -23,6 +23,7 @@ struct candidates {
 	struct offering *list;
 	size_t count;
 	char **allowed;
+	struct buf no_start; /* what is against a type that cannot start the image */
 };
 void candidates_free(struct candidates *c);
 

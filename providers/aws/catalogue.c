@@ -295,7 +295,7 @@ static struct type_entry *stand_in(struct catalogue *c, const char *name)
 	return e;
 }
 
-static int types_ask(struct catalogue *c, char *const *types, const struct bound *bound,
+int catalogue_ask(struct catalogue *c, char *const *types, const struct bound *bound,
 	struct error *err)
 {
 	const char *missing[TYPES_PER_CALL + 1];
@@ -320,7 +320,7 @@ int catalogue_types(struct catalogue *c, char *const *types, struct type_facts *
 	cleanup_error why = ERROR_INIT;
 	size_t total = list_count(types);
 	*count = 0;
-	bool asked = types_ask(c, types, bound, &why) == 0;
+	bool asked = catalogue_ask(c, types, bound, &why) == 0;
 	if (!asked) {
 		if (bound_check(bound, "ask for instance types", err) < 0)
 			return -1;
@@ -346,6 +346,11 @@ int catalogue_types(struct catalogue *c, char *const *types, struct type_facts *
 	}
 	pthread_mutex_unlock(&c->lock);
 	return 0;
+}
+
+const struct prices *catalogue_prices(const struct catalogue *c)
+{
+	return c->prices;
 }
 
 void catalogue_price(struct catalogue *c, struct offering *list, size_t count,

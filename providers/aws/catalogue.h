@@ -41,6 +41,10 @@ struct type_facts {
 int catalogue_types(struct catalogue *c, char *const *types, struct type_facts **facts,
 	size_t *count, const struct bound *bound, struct error *err);
 
+/* Sees to it that EC2 has told of those of them that there are. */
+int catalogue_ask(struct catalogue *c, char *const *types, const struct bound *bound,
+	struct error *err);
+
 /* Sets the prices of what the region's table knows. */
 void catalogue_price(struct catalogue *c, struct offering *list, size_t count,
 	const struct bound *bound);
@@ -51,6 +55,8 @@ void catalogue_price(struct catalogue *c, struct offering *list, size_t count,
  */
 int catalogue_offerings(struct catalogue *c, struct offering **list, size_t *count,
 	const struct bound *bound, struct error *err);
+
+const struct prices *catalogue_prices(const struct catalogue *c);
 
 /* Reader of an answer's item; strings are new. false: not usable. */
 bool type_read(xmlNode *item, struct type_entry *entry);

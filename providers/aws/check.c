@@ -15,6 +15,12 @@
 #define FILTER_MAX 200 /* values of a filter */
 #define POLICY "compare the policy with docs/providers/aws-policy.json"
 
+/* A row for what EC2 did not answer. */
+static void check_refusal(struct check_report *r, const char *what, struct error *why)
+{
+	check_failure(r, what, failure_has_code(why, "UnauthorizedOperation") ? POLICY : NULL, why);
+}
+
 static void check_groups(struct provider *p, struct check_report *r, char *const *groups,
 	const struct bound *bound)
 {
@@ -24,9 +30,45 @@ static void check_groups(struct provider *p, struct check_report *r, char *const
 	for (unsigned i = 0; groups[i]; i++)
 		query_add(&query, groups[i], "GroupId.%u", i + 1);
 	if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0)
-		check_failure(r, "AWS_SG_IDS", NULL, &why);
+		check_refusal(r, "AWS_SG_IDS", &why);
 	else
 		check_right(r, "AWS_SG_IDS", "%zu found", list_count(groups));
+}
+
+/* Adds ", zone" to the texts of those types that the answer has; in[i] is of types[i]. */
+static void add_zones(xmlNode *root, char *const *types, struct buf *in)
+{
+	xmlNode *item = xml_first_item(root, "instanceTypeOfferingSet");
+	for (; item; item = xml_next_item(item)) {
+		cleanup(free_ptr) char *type = xml_text(item, "instanceType"),
+				       *zone = xml_text(item, "location");
+		for (size_t i = 0; type && zone && types[i]; i++) {
+			if (!strcmp(type, types[i]))
+				buf_printf(&in[i], "%s%s", in[i].len ? ", " : "", zone);
+		}
+	}
+}
+
+static int find_zones(struct provider *p, char *const *types, char *const *zones, struct buf *in,
+	const struct bound *bound, struct error *err)
+{
+	cleanup(free_ptr) char *next = NULL;
+	do {
+		cleanup_query query = {0};
+		cleanup_xml *reply = NULL;
+		query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
+		query_add(&query, "availability-zone", "LocationType");
+		query_filter(&query, 1, "instance-type", (const char *const *)types);
+		query_filter(&query, 2, "location", (const char *const *)zones);
+		if (next)
+			query_add(&query, next, "NextToken");
+		if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, err) < 0)
+			return -1;
+		add_zones(xmlDocGetRootElement(reply), types, in);
+		free(next);
+		next = xml_text(xmlDocGetRootElement(reply), "nextToken");
+	} while (next);
+	return 0;
 }
 
 /* Is each type to be had in one of the zones? */
@@ -34,32 +76,23 @@ static void check_zones(struct provider *p, struct check_report *r, char *const 
 	char *const *zones, const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
-	cleanup_query query = {0};
-	cleanup_xml *reply = NULL;
-	query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
-	query_add(&query, "availability-zone", "LocationType");
-	query_filter(&query, 1, "instance-type", (const char *const *)types);
-	query_filter(&query, 2, "location", (const char *const *)zones);
-	if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, &why) < 0) {
-		check_failure(r, "zones", NULL, &why);
+	cleanup(buf_free) struct buf all = BUF_INIT;
+	size_t count = list_count(types);
+	cleanup(free_ptr) struct buf *in = calloc(count + 1, sizeof(*in));
+	if (!in)
 		return;
-	}
-	for (; *types; types++) {
-		cleanup(buf_free) struct buf in = BUF_INIT, all = BUF_INIT;
-		xmlNode *i = xml_first_item(xmlDocGetRootElement(reply), "instanceTypeOfferingSet");
-		for (; i; i = xml_next_item(i)) {
-			cleanup(free_ptr) char *type = xml_text(i, "instanceType"),
-					       *zone = xml_text(i, "location");
-			if (type && zone && !strcmp(type, *types))
-				buf_printf(&in, "%s%s", in.len ? ", " : "", zone);
-		}
-		for (char *const *zone = zones; *zone; zone++)
-			buf_printf(&all, "%s%s", all.len ? ", " : "", *zone);
-		if (in.len)
-			check_right(r, "zones", "%s is offered in %s", *types, buf_text(&in));
-		else
+	int result = find_zones(p, types, zones, in, bound, &why);
+	if (result < 0)
+		check_refusal(r, "zones", &why);
+	for (; *zones; zones++)
+		buf_printf(&all, "%s%s", all.len ? ", " : "", *zones);
+	for (size_t i = 0; i < count; i++) {
+		if (result == 0 && in[i].len)
+			check_right(r, "zones", "%s is offered in %s", types[i], buf_text(&in[i]));
+		else if (result == 0)
 			check_wrong(r, ERROR_CAPACITY, "zones", "use a subnet in another zone",
-				"%s is not offered in %s", *types, buf_text(&all));
+				"%s is not offered in %s", types[i], buf_text(&all));
+		buf_free(&in[i]);
 	}
 }
 
@@ -74,7 +107,7 @@ static void check_subnets(struct provider *p, struct check_report *r, char *cons
 	for (unsigned i = 0; subnets[i]; i++)
 		query_add(&query, subnets[i], "SubnetId.%u", i + 1);
 	if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, &why) < 0) {
-		check_failure(r, "AWS_SUBNET_ID", NULL, &why);
+		check_refusal(r, "AWS_SUBNET_ID", &why);
 		return;
 	}
 	xmlNode *i = xml_first_item(xmlDocGetRootElement(reply), "subnetSet");
@@ -113,7 +146,7 @@ static void check_leftovers(struct provider *p, struct check_report *r, const st
 			failure_has_code(&why, "DryRunOperation"))
 			check_right(r, "leftovers", "%s is allowed", actions[i]);
 		else
-			check_failure(r, "leftovers", POLICY, &why);
+			check_refusal(r, "leftovers", &why);
 	}
 }
 
@@ -135,37 +168,45 @@ static void check_quotas(struct provider *p, struct check_report *r, const struc
 		quota_check(p->ec2, r, list, n, bound);
 }
 
+static void check_type(struct check_report *r, const struct type_facts *facts, bool snp)
+{
+	const struct offering *f = &facts->type->offering;
+	if (snp && !(f->tees & CHOICE_TEE_SNP))
+		check_wrong(r, ERROR_INVALID, "instance types",
+			"use m6a, c6a or r6a, or set DISABLECVM=true", "%s has no SEV-SNP",
+			f->type);
+	else
+		check_right(r, "instance types", "%s: %lld vCPU, %lld MiB%s", f->type,
+			(long long)f->vcpus, (long long)f->memory_mib,
+			f->tees & CHOICE_TEE_SNP ? ", SEV-SNP" : "");
+}
+
 static void check_types(struct provider *p, struct check_report *r, bool snp,
 	const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
 	const struct aws_options *o = p->options;
-	struct type_facts *facts = NULL;
+	cleanup(free_ptr) struct type_facts *facts = NULL;
 	size_t count = 0;
-	char **types = list_split(*o->instance_types ? o->instance_types : o->instance_type);
-	size_t total = list_count(types);
-	if (!types || catalogue_types(p->catalogue, types, &facts, &count, bound, &why) < 0) {
-		check_failure(r, "instance types", NULL, &why);
-	} else if (count < total) {
-		check_wrong(r, ERROR_INVALID, "instance types", "see the log",
-			"%zu of %zu do not exist in this region", total - count, total);
+	cleanup_list types = list_split(*o->instance_types ? o->instance_types : o->instance_type);
+	/* Pods go on with what was known at an earlier time; here it counts that EC2 tells it. */
+	if (!types || catalogue_ask(p->catalogue, types, bound, &why) < 0 ||
+		catalogue_types(p->catalogue, types, &facts, &count, bound, &why) < 0) {
+		check_refusal(r, "instance types", &why);
+		return;
 	}
-	for (size_t i = 0; i < count; i++) {
-		const struct offering *f = &facts[i].type->offering;
-		if (!facts[i].known)
-			check_unknown(r, "instance types", "%s", f->type);
-		else if (snp && !(f->tees & CHOICE_TEE_SNP))
-			check_wrong(r, ERROR_INVALID, "instance types",
-				"use m6a, c6a or r6a, or set DISABLECVM=true", "%s has no SEV-SNP",
-				f->type);
+	for (char **t = types; *t; t++) {
+		size_t i = 0;
+		while (i < count && strcmp(facts[i].type->name, *t) != 0)
+			i++;
+		if (i < count)
+			check_type(r, &facts[i], snp);
 		else
-			check_right(r, "instance types", "%s: %lld vCPU, %lld MiB%s", f->type,
-				(long long)f->vcpus, (long long)f->memory_mib,
-				f->tees & CHOICE_TEE_SNP ? ", SEV-SNP" : "");
+			check_wrong(r, ERROR_INVALID, "instance types",
+				"correct PODVM_INSTANCE_TYPE and PODVM_INSTANCE_TYPES",
+				"there is no instance type %s in this region", *t);
 	}
 	check_quotas(p, r, facts, count, bound);
-	free(facts);
-	list_free(types);
 }
 
 static void check_launch(struct provider *p, struct check_report *r,
@@ -199,7 +240,7 @@ static void check_launch(struct provider *p, struct check_report *r,
 	if (failure_has_code(&why, "DryRunOperation"))
 		check_right(r, "launch", "EC2 would launch it (dry run)");
 	else
-		check_failure(r, "launch", POLICY, &why);
+		check_refusal(r, "launch", &why);
 }
 
 int driver_check(struct provider *p, struct check_report *r, const struct bound *bound,
@@ -215,12 +256,18 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 	query_start(&query, "DescribeInstances", EC2_VERSION);
 	query_add(&query, "5", "MaxResults");
 	if (ec2_do(p->ec2, EC2_READ, &query, bound, &why) < 0) {
-		check_failure(r, "credentials", NULL, &why);
-		return check_conclude(r, err);
+		bool policy = failure_has_code(&why, "UnauthorizedOperation");
+		return check_give_up(r, "credentials",
+			policy ? POLICY
+			: why.kind == ERROR_DENIED
+				? "check the key pair, or the role that gives it, and "
+				  "AWS_REGION"
+				: NULL,
+			&why, err);
 	}
 	check_right(r, "credentials", "EC2 takes them");
 	if (*o->image && image_look_up(p->images, o->image, &image, bound, &why) < 0)
-		check_failure(r, "PODVM_AMI_ID", NULL, &why);
+		check_refusal(r, "PODVM_AMI_ID", &why);
 	else if (snp && !strcmp(image.boot_mode, "legacy-bios"))
 		check_wrong(r, ERROR_INVALID, "PODVM_AMI_ID", "register it with boot mode uefi",
 			"%s boots by BIOS, SEV-SNP needs UEFI", o->image);

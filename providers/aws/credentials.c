@@ -20,16 +20,18 @@
 #include "providers/aws/sign.h"
 #include "providers/aws/xml.h"
 
-#define RENEW_BEFORE_S (15 * 60)
+#define RENEW_BEFORE_NS (15 * 60 * NS_PER_S)
 #define RENEW_AGAIN_NS \
 	(60 * NS_PER_S) /* pause after a renewal that failed while the old set is good */
 #define FETCH_NS (10 * NS_PER_S)
+#define RENEW_NS (5 * NS_PER_S) /* of a renewal that nobody needs yet */
 #define FETCH_TRIES 3
 #define ANSWER_MAX ((size_t)64 << 10)
 #define FILE_MAX ((size_t)1 << 20)
 #define WEB_TOKEN_MAX 20000 /* STS: WebIdentityToken */
 #define SESSION_SECONDS "3600"
 #define LOCK_STEP_NS (10 * NS_PER_MS)
+#define LIFE_MAX_S (INT64_C(7) * 24 * 3600) /* no session lives longer; a wrong time is cut */
 
 struct credential_store {
 	const struct aws_options *options;
@@ -37,6 +39,7 @@ struct credential_store {
 	struct place *place;
 	pthread_mutex_t lock;   /* what is below */
 	struct credentials set; /* key_id NULL: none yet */
+	uint64_t ends_ns;       /* of the set */
 	bool refused;
 	uint64_t renew_again_ns;
 	const char *source;
@@ -269,7 +272,10 @@ static int load_web_identity(struct credential_store *s, struct credentials *out
 		.body_max = ANSWER_MAX};
 	if (fetch(s, &request, &response, bound, err) < 0)
 		return error_prefix(err, "AssumeRoleWithWebIdentity of %s", o->role_arn);
-	return credentials_of_sts(buf_text(&response.body), response.body.len, out, err);
+	if (credentials_of_sts(buf_text(&response.body), response.body.len, out, err) < 0)
+		return -1;
+	out->given = http_response_date(&response);
+	return 0;
 }
 
 /* Plain http goes to the machine itself and to the two well-known link-local services only. */
@@ -320,8 +326,11 @@ static int load_container(struct credential_store *s, struct credentials *out,
 		.direct = !strncmp(url, "http:", 5)};
 	if (fetch(s, &request, &response, bound, err) < 0)
 		return -1;
-	return credentials_of_json("container credentials", buf_text(&response.body),
-		response.body.len, out, err);
+	if (credentials_of_json("container credentials", buf_text(&response.body),
+		    response.body.len, out, err) < 0)
+		return -1;
+	out->given = http_response_date(&response);
+	return 0;
 }
 
 static int load_instance_profile(struct credential_store *s, struct credentials *out,
@@ -329,7 +338,8 @@ static int load_instance_profile(struct credential_store *s, struct credentials 
 {
 	cleanup(buf_wipe) struct buf role = BUF_INIT, answer = BUF_INIT;
 	char path[256];
-	if (imds_get(s->place, "iam/security-credentials/", &role, bound, err) < 0) {
+	int64_t date = 0;
+	if (imds_get(s->place, "iam/security-credentials/", &role, NULL, bound, err) < 0) {
 		if (err->kind == ERROR_GONE)
 			return error_set(err, ERROR_GONE, "this instance has no instance profile");
 		return -1;
@@ -337,9 +347,12 @@ static int load_instance_profile(struct credential_store *s, struct credentials 
 	const char *name = buf_text(&role);
 	snprintf(path, sizeof(path), "iam/security-credentials/%.*s", (int)strcspn(name, "\r\n"),
 		name);
-	if (imds_get(s->place, path, &answer, bound, err) < 0)
+	if (imds_get(s->place, path, &answer, &date, bound, err) < 0 ||
+		credentials_of_json("instance profile", buf_text(&answer), answer.len, out, err) <
+			0)
 		return -1;
-	return credentials_of_json("instance profile", buf_text(&answer), answer.len, out, err);
+	out->given = date;
+	return 0;
 }
 
 static bool has_options(const struct aws_options *o)
@@ -442,12 +455,24 @@ void credential_store_free(struct credential_store *s)
 	free(s);
 }
 
+/* When a set that came just now ends, by our own steady clock. */
+static uint64_t end_of(const struct credentials *c)
+{
+	int64_t life = c->expires - (c->given ? c->given : (int64_t)time(NULL));
+	if (!c->expires)
+		return DEADLINE_NEVER;
+	return deadline_in((uint64_t)(life < 0            ? 0
+				      : life < LIFE_MAX_S ? life
+							  : LIFE_MAX_S) *
+			   NS_PER_S);
+}
+
 /* Under the lock. Good: can be used. Due: should be renewed. */
 static void look(const struct credential_store *s, bool *good, bool *due)
 {
-	int64_t left = s->set.expires ? s->set.expires - time(NULL) : INT64_MAX;
-	*good = s->set.key_id && !s->refused && left > 0;
-	*due = !*good || (left < RENEW_BEFORE_S && clock_ns() >= s->renew_again_ns);
+	uint64_t now = clock_ns(), left = s->ends_ns > now ? s->ends_ns - now : 0;
+	*good = s->set.key_id && !s->refused && left;
+	*due = !*good || (left < RENEW_BEFORE_NS && now >= s->renew_again_ns);
 }
 
 static int copy(struct credential_store *s, struct credentials *out, struct error *err)
@@ -456,17 +481,24 @@ static int copy(struct credential_store *s, struct credentials *out, struct erro
 		secret_reveal(&s->set.session_token), s->set.expires, err);
 }
 
-static int renew(struct credential_store *s, const struct bound *bound, struct error *err)
+/* good: there is an old set, which the caller is left the time to use. */
+static int renew(struct credential_store *s, bool good, const struct bound *bound,
+	struct error *err)
 {
-	struct bound within = bound_within(bound, FETCH_NS);
+	uint64_t half = bound_left_ns(bound) / 2;
+	struct bound within = bound_within(bound, !good             ? FETCH_NS
+						  : half < RENEW_NS ? half
+								    : RENEW_NS);
 	struct credentials fresh = {0};
 	const char *source = "";
 	int result = load(s, &fresh, &source, &within, err);
-	bool ended = result == 0 && fresh.expires && fresh.expires <= time(NULL);
+	uint64_t ends_ns = result == 0 ? end_of(&fresh) : 0;
+	bool ended = result == 0 && ends_ns <= clock_ns();
 	pthread_mutex_lock(&s->lock);
 	if (result == 0 && !(ended && s->set.key_id)) {
 		credentials_free(&s->set);
 		s->set = fresh;
+		s->ends_ns = ends_ns;
 		fresh = (struct credentials){0};
 		s->refused = false;
 		s->renew_again_ns = clock_ns() + (ended ? RENEW_AGAIN_NS : 0);
@@ -509,7 +541,7 @@ int credentials_get(struct credential_store *s, struct credentials *out, const s
 	pthread_mutex_lock(&s->lock);
 	look(s, &good, &due);
 	pthread_mutex_unlock(&s->lock);
-	int result = due ? renew(s, bound, &why) : 0;
+	int result = due ? renew(s, good, bound, &why) : 0;
 	pthread_mutex_unlock(&s->renewing);
 	if (result < 0 && !good)
 		return error_move(err, &why);

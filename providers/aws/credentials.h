@@ -20,7 +20,8 @@
 struct credentials {
 	char *key_id;
 	struct secret secret_key, session_token;
-	int64_t expires; /* Unix time; 0: never */
+	int64_t expires; /* Unix time by the clock of who gave it; 0: never */
+	int64_t given;   /* when it was given, by that clock; 0: not told */
 };
 
 void credentials_free(struct credentials *c);
@@ -35,7 +36,8 @@ void credential_store_free(struct credential_store *store);
 
 /*
  * A copy of the set in use. It is renewed 15 minutes before it ends, by one thread at a time; where that fails,
- * the old set is used as long as it is good. Blocks for a renewal only where there is no good set.
+ * the old set is used as long as it is good. Blocks for a renewal only where there is no good set. How long it lasts is
+ * counted from when it was given: this machine's clock may be wrong.
  */
 int credentials_get(struct credential_store *store, struct credentials *out,
 	const struct bound *bound, struct error *err);

@@ -118,7 +118,7 @@ static int get_once(struct place *place, const char *path, struct http_response 
 }
 
 /* With the lock held. A 401 means that the token has ended: one more try with a new one. */
-static int get_locked(struct place *place, const char *path, struct buf *out,
+static int get_locked(struct place *place, const char *path, struct buf *out, int64_t *date,
 	const struct bound *bound, struct error *err)
 {
 	for (int attempt = 0; attempt < 2; attempt++) {
@@ -129,6 +129,8 @@ static int get_locked(struct place *place, const char *path, struct buf *out,
 			return -1;
 		if (response.status == 200) {
 			buf_append(out, response.body.data, response.body.len);
+			if (date)
+				*date = http_response_date(&response);
 			return 0;
 		}
 		if (response.status != 401)
@@ -150,8 +152,8 @@ static int usable(const struct place *place, struct error *err)
 	return 0;
 }
 
-int imds_get(struct place *place, const char *path, struct buf *out, const struct bound *bound,
-	struct error *err)
+int imds_get(struct place *place, const char *path, struct buf *out, int64_t *date,
+	const struct bound *bound, struct error *err)
 {
 	if (lock_within(&place->lock, bound, err) < 0)
 		return -1;
@@ -159,7 +161,7 @@ int imds_get(struct place *place, const char *path, struct buf *out, const struc
 		false; /* credentials are asked for again and again: the service may have come up */
 	int result = usable(place, err);
 	if (result == 0)
-		result = get_locked(place, path, out, bound, err);
+		result = get_locked(place, path, out, date, bound, err);
 	pthread_mutex_unlock(&place->lock);
 	return result < 0 ? error_prefix(err, "instance metadata service") : 0;
 }
@@ -170,7 +172,7 @@ static char *look_up(struct place *place, const char *path, const struct bound *
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;
 	error_clear(err);
-	if (usable(place, err) < 0 || get_locked(place, path, &text, bound, err) < 0)
+	if (usable(place, err) < 0 || get_locked(place, path, &text, NULL, bound, err) < 0)
 		return NULL;
 	while (text.len && isspace((unsigned char)text.data[text.len - 1]))
 		text.data[--text.len] = '\0';

@@ -33,10 +33,11 @@ int place_network(struct place *place, struct place_network *out, const struct b
 
 /*
  * GET of the metadata service, /latest/meta-data/ before the path. ERROR_GONE where the path is not there,
- * ERROR_UNSUPPORTED where the service is switched off, ERROR_RETRY where it does not answer.
+ * ERROR_UNSUPPORTED where the service is switched off, ERROR_RETRY where it does not answer. *date: the service's own
+ * time, 0: not told; NULL: not wanted.
  */
-int imds_get(struct place *place, const char *path, struct buf *out, const struct bound *bound,
-	struct error *err);
+int imds_get(struct place *place, const char *path, struct buf *out, int64_t *date,
+	const struct bound *bound, struct error *err);
 
 /* Readers of its answers, new strings: a list with any white space between, and the first line of "0=NAME" lines. */
 char **imds_words(const char *text);

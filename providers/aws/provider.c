@@ -57,10 +57,22 @@ struct provider *driver_open(const void *values, const struct bound *bound, stru
 	return take_ptr(p);
 }
 
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err)
+int driver_offerings(struct provider *p, struct offerings *out, const struct bound *bound,
+	struct error *err)
 {
-	return catalogue_offerings(p->catalogue, list, count, bound, err);
+	const char *region = place_region(ec2_place(p->ec2), bound, err);
+	*out = (struct offerings){0};
+	if (!region)
+		return -1;
+	prices_tell(catalogue_prices(p->catalogue), &out->prices_date, &out->prices_source,
+		&out->currency);
+	out->region = strdup(region);
+	if (!out->region)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	if (catalogue_offerings(p->catalogue, &out->list, &out->count, bound, err) == 0)
+		return 0;
+	offerings_free(out);
+	return -1;
 }
 
 const struct provider_table peerpod_provider = {

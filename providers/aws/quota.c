@@ -2,14 +2,16 @@
 /*
  * quota.c - see quota.h
  *
- * EC2 counts vCPUs by groups of families, on-demand and spot apart. What of a quota is in use already is not asked:
- * a quota that is smaller than one instance is what a new account stumbles over.
+ * EC2 counts vCPUs by groups of families, on-demand and spot apart. A quota tells how many may run; how many do is added
+ * up from the running instances of the account, ours or not.
  */
 #include "providers/aws/quota.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define CORES_MAX 4096 /* of an instance; more is no count */
 
 /* By the start of the family's name, the first that matches; the codes are Service Quotas' own. */
 static const struct group {
@@ -66,36 +68,98 @@ static int look(struct ec2 *ec2, const char *code, double *value, char **name,
 	return quota_read(answer, value, name, err);
 }
 
-static void check_one(struct ec2 *ec2, struct check_report *report, const struct offering *o,
-	const char *code, const struct bound *bound)
+/* ---- what runs ---------------------------------------------------------------------------------------------- */
+
+/* A quota of those that the types have, and the smallest of its types. */
+struct quota {
+	const char *code;
+	const struct offering *type;
+	int64_t in_use;
+};
+
+/* vCPUs of an instance; those on a host of the account's own are not counted by EC2. */
+static void count_vcpus(xmlNode *item, struct quota *quotas, size_t count)
+{
+	cleanup(free_ptr) char *type = xml_text(item, "instanceType"),
+			       *lifecycle = xml_text(item, "instanceLifecycle"),
+			       *tenancy = xml_text(item, "placement/tenancy");
+	int64_t cores = xml_number(item, "cpuOptions/coreCount", 0),
+		threads = xml_number(item, "cpuOptions/threadsPerCore", 0);
+	const char *code = type ? quota_code(type, lifecycle && !strcmp(lifecycle, "spot")) : NULL;
+	if (!code || (tenancy && !strcmp(tenancy, "host")) || cores > CORES_MAX ||
+		threads > CORES_MAX)
+		return;
+	for (size_t i = 0; i < count; i++)
+		quotas[i].in_use += strcmp(quotas[i].code, code) ? 0 : cores * threads;
+}
+
+static int count_running(struct ec2 *ec2, struct quota *quotas, size_t count,
+	const struct bound *bound, struct error *err)
+{
+	static const char *const states[] = {"pending", "running", NULL};
+	cleanup(free_ptr) char *next = NULL;
+	do {
+		cleanup_query query = {0};
+		cleanup_xml *reply = NULL;
+		query_start(&query, "DescribeInstances", EC2_VERSION);
+		query_filter(&query, 1, "instance-state-name", states);
+		query_add(&query, "1000", "MaxResults");
+		if (next)
+			query_add(&query, next, "NextToken");
+		if (ec2_call(ec2, EC2_READ, &query, &reply, bound, err) < 0)
+			return -1;
+		xmlNode *root = xmlDocGetRootElement(reply);
+		for (xmlNode *r = xml_first_item(root, "reservationSet"); r; r = xml_next_item(r)) {
+			xmlNode *i = xml_first_item(r, "instancesSet");
+			for (; i; i = xml_next_item(i))
+				count_vcpus(i, quotas, count);
+		}
+		free(next);
+		next = xml_text(root, "nextToken");
+	} while (next);
+	return 0;
+}
+
+/* ---- rows --------------------------------------------------------------------------------------------------- */
+
+static void check_one(struct ec2 *ec2, struct check_report *report, const struct quota *q,
+	const struct bound *bound)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup(free_ptr) char *name = NULL;
 	double value = 0;
-	if (look(ec2, code, &value, &name, bound, &why) < 0)
+	if (look(ec2, q->code, &value, &name, bound, &why) < 0)
 		check_unknown(report, "quota", "%s", error_message(&why));
-	else if (value < (double)o->vcpus)
+	else if (value < (double)(q->in_use + q->type->vcpus))
 		check_wrong(report, ERROR_QUOTA, "quota",
 			"ask for more at Service Quotas, or use other types",
-			"%s (%s): %.0f vCPUs, one %s has %lld", name, code, value, o->type,
-			(long long)o->vcpus);
+			"%s (%s): %.0f vCPUs, %lld in use, one %s needs %lld", name, q->code, value,
+			(long long)q->in_use, q->type->type, (long long)q->type->vcpus);
 	else
-		check_right(report, "quota", "%s (%s): %.0f vCPUs", name, code, value);
+		check_right(report, "quota", "%s (%s): %.0f vCPUs, %lld in use", name, q->code,
+			value, (long long)q->in_use);
 }
 
 void quota_check(struct ec2 *ec2, struct check_report *report, const struct offering *types,
 	size_t count, const struct bound *bound)
 {
-	for (size_t i = 0; i < count; i++) {
+	cleanup_error why = ERROR_INIT;
+	cleanup(free_ptr) struct quota *quotas = calloc(count + 1, sizeof(*quotas));
+	size_t n = 0;
+	for (size_t i = 0; quotas && i < count; i++) {
 		const char *code = quota_code(types[i].type, types[i].spot);
-		bool seen = false;
-		for (size_t k = 0; k < i && code; k++) {
-			const char *other = quota_code(types[k].type, types[k].spot);
-			seen = seen || (other && !strcmp(other, code));
-		}
+		size_t k = 0;
+		while (code && k < n && strcmp(quotas[k].code, code) != 0)
+			k++;
 		if (!code)
 			check_unknown(report, "quota", "which one counts %s", types[i].type);
-		else if (!seen)
-			check_one(ec2, report, &types[i], code, bound);
+		else if (k == n)
+			quotas[n++] = (struct quota){.code = code, .type = &types[i]};
+		else if (types[i].vcpus < quotas[k].type->vcpus)
+			quotas[k].type = &types[i];
 	}
+	if (n && count_running(ec2, quotas, n, bound, &why) < 0)
+		check_unknown(report, "quota", "what is in use: %s", error_message(&why));
+	for (size_t i = 0; i < n; i++)
+		check_one(ec2, report, &quotas[i], bound);
 }

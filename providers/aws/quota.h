@@ -12,7 +12,7 @@
 /* The code of the quota that counts this type's vCPUs; NULL: not known. */
 const char *quota_code(const char *type, bool spot);
 
-/* A row about the quota that these types share or not: each quota once. */
+/* A row about each quota that counts these types: how much there is, how much is in use, whether one more has room. */
 void quota_check(struct ec2 *ec2, struct check_report *report, const struct offering *types,
 	size_t count, const struct bound *bound);
 

@@ -24,8 +24,15 @@ struct check {
 
 #define ROLE_REMEDY "give the identity the role of docs/providers/azure-role.json"
 
-/* 1: Azure answers, whatever it says of the group; 0: it does not take the credentials, or cannot be reached. */
-static int check_group(struct check *c)
+/* A row for what Azure did not answer. role: what to do where a right is missing; other: where something else is. */
+static void check_refusal(struct check *c, const char *what, const char *role, const char *other,
+	struct error *why)
+{
+	check_failure(c->report, what, why->kind == ERROR_DENIED ? role : other, why);
+}
+
+/* 0: Azure answers, whatever it says of the group; -1: it does not take the credentials, or cannot be reached. */
+static int check_group(struct check *c, struct error *err)
 {
 	const struct azure_options *o = c->p->options;
 	cleanup_error why = ERROR_INIT;
@@ -33,15 +40,11 @@ static int check_group(struct check *c)
 		"/subscriptions/%s/resourceGroups/%s?api-version=" VERSION_GROUP, o->subscription,
 		o->resource_group);
 	bool refused = failure_has_code(&why, "AuthorizationFailed");
-	if (!group && why.status < 300 && !refused) {
-		check_failure(c->report, "credentials", NULL, &why);
-		return 0;
-	}
-	if (!group && why.status == 401) {
-		check_failure(c->report, "credentials",
-			"check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST", &why);
-		return 0;
-	}
+	if (!group && why.status < 300 && !refused)
+		return check_give_up(c->report, "credentials", NULL, &why, err);
+	if (!group && why.status == 401)
+		return check_give_up(c->report, "credentials",
+			"check AZURE_TENANT_ID and AZURE_AUTHORITY_HOST", &why, err);
 	check_right(c->report, "credentials", "Azure takes them (%s)", arm_credential(c->p->arm));
 	if (refused) /* a role on the group need not have this */
 		check_unknown(c->report, "AZURE_RESOURCE_GROUP", "%s", error_message(&why));
@@ -51,7 +54,7 @@ static int check_group(struct check *c)
 	else
 		check_right(c->report, "AZURE_RESOURCE_GROUP", "%s, in %s", o->resource_group,
 			text_of(group, "location", NULL));
-	return 1;
+	return 0;
 }
 
 static void check_subnet(struct check *c, const char *variable, const char *id)
@@ -60,7 +63,8 @@ static void check_subnet(struct check *c, const char *variable, const char *id)
 	cleanup_json *subnet = arm_get(c->p->arm, "look at the subnet", c->bound, &why,
 		"%s?api-version=" VERSION_NETWORK, id);
 	if (!subnet) {
-		check_failure(c->report, variable, ROLE_REMEDY " on the virtual network", &why);
+		check_refusal(c, variable, ROLE_REMEDY " on the virtual network",
+			"az network vnet subnet list shows the ids of those that there are", &why);
 		return;
 	}
 	size_t used = json_array_size(
@@ -88,8 +92,8 @@ static void check_network(struct check *c)
 	cleanup_json *nsg = arm_get(c->p->arm, "look at the security group", c->bound, &why,
 		"%s?api-version=" VERSION_NETWORK, o->security_group);
 	if (!nsg)
-		check_failure(c->report, "AZURE_NSG_ID", ROLE_REMEDY " on the security group",
-			&why);
+		check_refusal(c, "AZURE_NSG_ID", ROLE_REMEDY " on the security group",
+			"az network nsg list shows the ids of those that there are", &why);
 	else if (!is_region(text_of(nsg, "location", NULL), o->region))
 		check_wrong(c->report, ERROR_INVALID, "AZURE_NSG_ID",
 			"name one of the region of the pod VMs",
@@ -141,7 +145,9 @@ static int usages(struct check *c, json_t **list, struct error *err)
 	return answer ? 0 : -1;
 }
 
-/* The cores that are left of a quota; -1: there is no such quota. */
+#define NO_QUOTA INT64_MIN
+
+/* The cores that are left of a quota, less than none where more are in use; NO_QUOTA: there is none of that name. */
 static int64_t cores_left(const json_t *list, const char *name)
 {
 	size_t i;
@@ -152,16 +158,20 @@ static int64_t cores_left(const json_t *list, const char *name)
 			return json_integer_value(json_object_get(one, "limit")) -
 			       json_integer_value(json_object_get(one, "currentValue"));
 	}
-	return -1;
+	return NO_QUOTA;
 }
 
 static void check_quota(struct check *c, const struct size *s, const json_t *list)
 {
-	bool spot = c->p->options->spot;
-	const char *names[] = {spot ? "lowPriorityCores" : s->family, spot ? NULL : "cores"};
-	for (size_t i = 0; i < array_size(names) && names[i] && *names[i]; i++) {
+	bool spot, on_demand;
+	azure_options_markets(c->p->options, MARKET_DEFAULT, &spot, &on_demand);
+	const char *names[] = {spot ? "lowPriorityCores" : "", on_demand ? s->family : "",
+		on_demand ? "cores" : ""};
+	for (size_t i = 0; i < array_size(names); i++) {
 		int64_t left = cores_left(list, names[i]);
-		if (left < 0)
+		if (!*names[i])
+			continue;
+		if (left == NO_QUOTA)
 			check_unknown(c->report, "quota", "%s: Azure tells no quota %s", s->name,
 				names[i]);
 		else if (left < s->facts.vcpus)
@@ -224,7 +234,8 @@ static void check_sizes(struct check *c)
 	bool known;
 	cleanup_list names = list_split(*o->sizes ? o->sizes : o->size);
 	if (catalogue_require(c->p->catalogue, c->bound, &why) < 0) {
-		check_failure(c->report, "sizes", ROLE_REMEDY " on the subscription", &why);
+		check_refusal(c, "sizes", ROLE_REMEDY " on the subscription",
+			"check AZURE_SUBSCRIPTION_ID and AZURE_REGION", &why);
 		return;
 	}
 	if (!names || catalogue_sizes(c->p->catalogue, names, &sizes, &count, &known, c->bound,
@@ -233,7 +244,7 @@ static void check_sizes(struct check *c)
 		return;
 	}
 	if (usages(c, &quotas, &no_quota) < 0)
-		check_failure(c->report, "quota", ROLE_REMEDY " on the subscription", &no_quota);
+		check_refusal(c, "quota", ROLE_REMEDY " on the subscription", NULL, &no_quota);
 	for (char **name = names; *name; name++) {
 		const struct size *found = NULL;
 		for (size_t i = 0; i < count; i++)
@@ -332,8 +343,8 @@ int driver_check(struct provider *p, struct check_report *report, const struct b
 		struct check *) = {check_network, check_image, check_sizes, check_permissions};
 	struct check c = {p, report, bound};
 	check_key_file(&c);
-	if (!check_group(&c))
-		return check_conclude(report, err);
+	if (check_group(&c, err) < 0)
+		return -1;
 	for (size_t i = 0; i < array_size(looks); i++) {
 		looks[i](&c);
 		if (bound_check(bound, "check", err) < 0)

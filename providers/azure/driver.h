@@ -14,6 +14,7 @@
 #include "providers/azure/catalogue.h"
 #include "providers/azure/image.h"
 #include "providers/azure/options.h"
+#include "providers/azure/place.h"
 #include "providers/azure/ssh_key.h"
 #include "providers/azure/watch.h"
 #include "providers/choice/choice.h"
@@ -21,7 +22,9 @@
 #include "providers/verbs.h"
 
 struct provider {
-	const struct azure_options *options;
+	struct azure_options filled; /* as given, with what was looked up of the place */
+	struct place place;
+	const struct azure_options *options; /* those */
 	struct arm *arm;
 	struct watch *watch;
 	struct catalogue *catalogue;
@@ -70,7 +73,7 @@ struct ranking {
 	size_t count;
 	struct choice choice;
 	char **zones, **sizes, **allowed;
-	struct buf left_out; /* what was left out before the ranking, and why */
+	bool spot, on_demand; /* the markets that are wanted */
 };
 /* zone: where the volumes are, "": anywhere. */
 int ranking_make(struct provider *p, const struct instance_request *request, unsigned tees,

@@ -3,7 +3,8 @@
  * identity.c - see identity.h
  *
  * A table of sources; the first that is configured is used, and no other is tried when it fails, so that what is wrong
- * with it is told. Repetition: what Entra ID refuses is told at once, what fails in passing is asked again by the caller.
+ * with it is told. Repetition: what Entra ID refuses is told at once; what fails in passing is asked again when it says so,
+ * else by the caller.
  * The metadata service is asked again here: it answers 404, 410 and 429 while it comes up or is renewed, 410 for up to
  * 70 s, which is longer than one fetch; the caller's next ones go on.
  */
@@ -15,6 +16,7 @@
 #include <time.h>
 
 #include "base/file.h"
+#include "http/attempt.h"
 #include "providers/azure/token.h"
 
 #define TRY_NS (10 * NS_PER_S)
@@ -67,7 +69,7 @@ static int entra_ask(struct identity *i, struct buf *form, struct secret *token,
 	static const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded",
 		"Accept: application/json", NULL};
 	cleanup(buf_free) struct buf url = BUF_INIT, scope = BUF_INIT;
-	cleanup_response response = {0};
+	struct attempt attempt = {.who = "azure"};
 	buf_printf(&scope, "%s/.default", i->cloud->audience);
 	field(form, "client_id", secret_reveal(&i->options->client_id));
 	field(form, "scope", buf_text(&scope));
@@ -82,18 +84,26 @@ static int entra_ask(struct identity *i, struct buf *form, struct secret *token,
 		.body = form->data,
 		.body_len = form->len,
 		.body_max = TOKEN_ANSWER_MAX};
-	struct bound within = bound_within(bound, TRY_NS);
-	int64_t now = time(NULL);
-	if (http_call(i->http, &request, &response, &within, err) < 0) {
-		/* One try's own limit is a passing fault, unless the caller's bound is over, too. */
-		if (err && err->kind == ERROR_TIMEOUT && bound_left_ns(bound) > 0)
-			err->kind = ERROR_RETRY;
-		return -1;
+	for (;;) {
+		cleanup_error why = ERROR_INIT;
+		cleanup_response response = {0};
+		struct bound within = bound_within(bound, TRY_NS);
+		int64_t now = time(NULL);
+		if (http_call(i->http, &request, &response, &within, err) < 0) {
+			/* One try's own limit is a passing fault, unless the caller's bound is over, too. */
+			if (err && err->kind == ERROR_TIMEOUT && bound_left_ns(bound) > 0)
+				err->kind = ERROR_RETRY;
+			return -1;
+		}
+		if (response.status == 200)
+			return token_read("Entra ID", response.body.data, response.body.len, now,
+				token, lives_ns, err);
+		token_refusal_read(response.status, response.body.data, response.body.len, &why);
+		/* When to come again is told to us, not to our caller. */
+		uint64_t retry_after_ns = http_response_retry_after_ns(&response);
+		if (!retry_after_ns || !attempt_again(&attempt, retry_after_ns, bound, &why))
+			return error_move(err, &why);
 	}
-	if (response.status == 200)
-		return token_read("Entra ID", response.body.data, response.body.len, now, token,
-			lives_ns, err);
-	return token_refusal_read(response.status, response.body.data, response.body.len, err);
 }
 
 static int fetch_secret(struct identity *i, struct secret *token, uint64_t *lives_ns,

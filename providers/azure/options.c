@@ -13,6 +13,7 @@
 #include "providers/azure/tags.h"
 #include "providers/choice/catalogue_file.h"
 
+static const char *const spot_choices[] = {"false", "true", "prefer", NULL};
 static const char *const credential_kinds[] = {"", "secret", "workload", "managed", NULL};
 static const char *const disk_types[] = {"Premium_LRS", "Premium_ZRS", "StandardSSD_LRS",
 	"StandardSSD_ZRS", "Standard_LRS", NULL};
@@ -30,13 +31,15 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 		"its secret; empty: workload identity, else the managed identity of this machine",
 		AT(client_secret), OPTION_SECRET},
 	{"tenantid", "AZURE_TENANT_ID", "", "tenant of the identity", AT(tenant_id), OPTION_SECRET},
-	{"subscriptionid", "AZURE_SUBSCRIPTION_ID", "", "subscription of the pod VMs",
-		AT(subscription), OPTION_STRING, .required = true},
-	{"region", "AZURE_REGION", "", "region of the pod VMs, as in eastus", AT(region),
-		OPTION_STRING, .required = true},
+	{"subscriptionid", "AZURE_SUBSCRIPTION_ID", "",
+		"subscription of the pod VMs; empty: that of this machine", AT(subscription),
+		OPTION_STRING},
+	{"region", "AZURE_REGION", "",
+		"region of the pod VMs, as in eastus; empty: that of this machine", AT(region),
+		OPTION_STRING},
 	{"resourcegroup", "AZURE_RESOURCE_GROUP", "",
-		"resource group in which VMs, NICs and disks are made", AT(resource_group),
-		OPTION_STRING, .required = true},
+		"resource group in which VMs, NICs and disks are made; empty: that of this machine",
+		AT(resource_group), OPTION_STRING},
 	{"instance-size", "AZURE_INSTANCE_SIZE", "Standard_DC2as_v5",
 		"size where the pod asks for nothing", AT(size), OPTION_STRING, .required = true},
 	{"instance-sizes", "AZURE_INSTANCE_SIZES", "",
@@ -114,8 +117,10 @@ const struct option azure_option_table[AZURE_OPTION_COUNT] = {
 	{"encryption-at-host", "AZURE_ENCRYPTION_AT_HOST", "false",
 		"encrypt the host's caches and temporary disks", AT(encryption_at_host),
 		OPTION_BOOL},
-	{"spot", "AZURE_SPOT", "false", "spot VMs: cheaper, and taken away at any time", AT(spot),
-		OPTION_BOOL},
+	{"spot", "AZURE_SPOT", "false",
+		"spot VMs, cheaper and taken away at any time, for pods that do not say; prefer: on-demand where "
+		"there is no spot capacity",
+		AT(spot), OPTION_ENUM, .choices = spot_choices},
 	{"accelerated-networking", "AZURE_ACCELERATED_NETWORKING", "false",
 		"give NICs a path past the host's switch", AT(accelerated_networking), OPTION_BOOL},
 	{"boot-diagnostics", "AZURE_BOOT_DIAGNOSTICS", "false",
@@ -151,10 +156,10 @@ int tags_next(const char **text, char **key, char **value, struct error *err)
 	return 1;
 }
 
-/* Becomes part of a URL's path. */
+/* Becomes part of a URL's path. Empty: it is looked up (place.h). */
 static int name_check(const char *text, const char *variable, const char *like, struct error *err)
 {
-	if (is_arm_name(text))
+	if (!*text || is_arm_name(text))
 		return 0;
 	return error_set(err, ERROR_INVALID, "%s: \"%.100s\" is no such name: they look like %s",
 		variable, text, like);
@@ -269,6 +274,14 @@ static int together_check(const struct azure_options *o, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"AZURE_DISK_ENCRYPTION_SET_ID and AZURE_OS_DISK_EPHEMERAL exclude each other");
 	return 0;
+}
+
+void azure_options_markets(const struct azure_options *o, enum instance_market market, bool *spot,
+	bool *on_demand)
+{
+	bool ours = market == MARKET_DEFAULT;
+	*spot = ours ? strcmp(o->spot, "false") != 0 : market == MARKET_SPOT;
+	*on_demand = !*spot || (ours && !strcmp(o->spot, "prefer"));
 }
 
 int azure_options_check(const struct azure_options *o, struct error *err)

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/list.h"
 #include "base/option.h"
+#include "providers/provider.h"
 
 struct azure_options {
 	struct secret client_id, client_secret, tenant_id;
@@ -24,10 +25,10 @@ struct azure_options {
 
 	char *token_file, *authority, *imds;
 
-	char *credential, *arm_endpoint, *arm_audience, *ca_bundle, *os_disk_type,
+	char *spot, *credential, *arm_endpoint, *arm_audience, *ca_bundle, *os_disk_type,
 		*os_disk_ephemeral, *disk_encryption, *disk_encryption_set, *identities,
 		*second_subnet, *catalogue_folder, *prices;
-	bool spot, accelerated_networking, encryption_at_host, boot_diagnostics;
+	bool accelerated_networking, encryption_at_host, boot_diagnostics;
 };
 
 #define AZURE_OPTION_COUNT 38
@@ -38,7 +39,11 @@ extern const struct option azure_option_table[AZURE_OPTION_COUNT];
 #define ENCRYPT_DISK "DiskWithVMGuestState"
 #define ENCRYPT_NOTHING "NonPersistedTPM"
 
-/* What the table cannot say. The first fault found. */
+/* The markets for a pod that wishes this one; at least one. */
+void azure_options_markets(const struct azure_options *o, enum instance_market market, bool *spot,
+	bool *on_demand);
+
+/* What the table cannot say. The first fault found. Subscription, region and resource group may be empty. */
 int azure_options_check(const struct azure_options *o, struct error *err);
 
 /*

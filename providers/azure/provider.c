@@ -2,8 +2,8 @@
 /*
  * provider.c - the door of the Azure driver: the table that the loader reads
  *
- * Opening checks the options and asks nothing of anybody: an adaptor starts, and serves what runs, also while Azure
- * cannot be reached.
+ * Opening checks the options and asks nothing of Azure: an adaptor starts, and serves what runs, also while Azure cannot
+ * be reached. Only where the options do not say where pod VMs belong, this machine's metadata service is asked.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -24,21 +24,22 @@ void driver_close(struct provider *p)
 		choice_memory_free(p->refusals);
 	arm_free(p->arm);
 	ssh_key_free(p->ssh_key);
+	place_free(&p->place);
 	free(p);
 }
 
 struct provider *driver_open(const void *values, const struct bound *bound, struct error *err)
 {
-	(void)bound;
-	const struct azure_options *options = values;
-	if (azure_options_check(options, err) < 0)
-		return NULL;
 	cleanup(driver_close_ptr) struct provider *p = calloc(1, sizeof(*p));
 	if (!p) {
 		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}
-	p->options = options;
+	const struct azure_options *options = p->options = &p->filled;
+	p->filled = *(const struct azure_options *)values;
+	if (azure_options_check(options, err) < 0 ||
+		place_fill(&p->place, &p->filled, bound, err) < 0)
+		return NULL;
 	p->prices = prices_load("azure", options->prices, err);
 	p->arm = p->prices ? arm_new(options, err) : NULL;
 	if (!p->arm)

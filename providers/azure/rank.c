@@ -3,7 +3,7 @@
  * rank.c - which sizes, in which zones, may serve a request, in order; see driver.h
  *
  * The allowed sizes, and what the pod asks for so that it is told why it cannot have it, times the zones. What the image
- * cannot do on a size is left out before anything is ranked, and said.
+ * cannot do on a size, what the subscription may not have and what a zone does not have is ranked, too, with the reason.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,6 @@ void ranking_free(struct ranking *r)
 	list_free(r->zones);
 	list_free(r->sizes);
 	list_free(r->allowed);
-	buf_free(&r->left_out);
 	*r = (struct ranking){0};
 }
 
@@ -43,8 +42,6 @@ static const char *why_not_image(const struct size *s, const struct image_facts 
 	if (*s->controllers && !strcasestr(s->controllers, "SCSI") && *image->controllers &&
 		!strcasestr(image->controllers, "NVMe"))
 		return "the size has NVMe disks only, and the image's definition does not have NVMe";
-	if (s->refused)
-		return s->refusal;
 	return NULL;
 }
 
@@ -59,19 +56,29 @@ static bool in_zone(const struct size *s, const char *zone)
 	return false;
 }
 
-static void multiply(struct ranking *r, const struct size *s, bool spot)
+/* Why it cannot be had there, whatever the image; NULL: it can. */
+static const char *why_not_here(const struct size *s, const char *zone)
+{
+	if (s->refused)
+		return *s->refusal ? s->refusal : "this subscription may not have it";
+	return in_zone(s, zone) ? NULL : "not offered in this zone";
+}
+
+/* Every zone, in the markets that are wanted. */
+static void multiply(struct ranking *r, const struct size *s, const char *unfit)
 {
 	static char *anywhere[] = {(char *)"", NULL};
+	const bool wanted[] = {r->on_demand, r->spot};
 	for (char **zone = *r->zones ? r->zones : anywhere; *zone; zone++) {
-		if (!in_zone(s, *zone)) {
-			buf_printf(&r->left_out, "%s%s: not offered in zone %s",
-				r->left_out.len ? "; " : "", s->name, *zone);
-			continue;
+		for (size_t spot = 0; spot < array_size(wanted); spot++) {
+			if (!wanted[spot])
+				continue;
+			struct offering *one = &r->list[r->count++];
+			*one = s->facts;
+			one->zone = *zone;
+			one->spot = spot;
+			one->unfit = unfit ? unfit : why_not_here(s, *zone);
 		}
-		struct offering *one = &r->list[r->count++];
-		*one = s->facts;
-		one->zone = *zone;
-		one->spot = spot;
 	}
 }
 
@@ -99,7 +106,7 @@ static int proper_list(const struct size **sizes, size_t count, char **list, str
 
 /* What is asked for and is not in the list: a mistake, or a list that could not be had. */
 static int add_unknown(struct provider *p, struct ranking *r, const struct size **sizes,
-	size_t count, bool known, bool spot, struct error *err)
+	size_t count, bool known, struct error *err)
 {
 	for (char **name = r->sizes; *name; name++) {
 		bool found = false;
@@ -107,22 +114,16 @@ static int add_unknown(struct provider *p, struct ranking *r, const struct size 
 			found |= !strcasecmp(sizes[i]->name, *name);
 		if (found)
 			continue;
-		if (known) {
-			buf_printf(&r->left_out, "%s%s: there is no such size in region %s",
-				r->left_out.len ? "; " : "", *name, p->options->region);
-			continue;
-		}
 		const struct size *s = catalogue_stand_in(p->catalogue, *name);
 		if (!s)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
-		multiply(r, s, spot);
+		multiply(r, s, known ? "there is no such size in this region" : NULL);
 	}
 	return 0;
 }
 
-static int collect(struct provider *p, const char *image, unsigned tees, bool spot,
-	const struct size **sizes, size_t count, bool known, struct ranking *r,
-	const struct bound *bound, struct error *err)
+static int collect(struct provider *p, const char *image, unsigned tees, const struct size **sizes,
+	size_t count, bool known, struct ranking *r, const struct bound *bound, struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
 	struct image_facts facts = {0};
@@ -135,19 +136,13 @@ static int collect(struct provider *p, const char *image, unsigned tees, bool sp
 		return error_set(err, ERROR_INVALID,
 			"image %s cannot run in a confidential VM: %s; take another image, or set DISABLECVM=true",
 			image, not_confidential);
-	r->list =
-		calloc((count + list_count(r->sizes)) * (zones ? zones : 1) + 1, sizeof(*r->list));
+	r->list = calloc((count + list_count(r->sizes)) * (zones ? zones : 1) * 2 + 1,
+		sizeof(*r->list));
 	if (!r->list)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
-	for (size_t i = 0; i < count; i++) {
-		const char *reason = why_not_image(sizes[i], &facts);
-		if (reason)
-			buf_printf(&r->left_out, "%s%s: %s", r->left_out.len ? "; " : "",
-				sizes[i]->name, reason);
-		else
-			multiply(r, sizes[i], spot);
-	}
-	return add_unknown(p, r, sizes, count, known, spot, err);
+	for (size_t i = 0; i < count; i++)
+		multiply(r, sizes[i], why_not_image(sizes[i], &facts));
+	return add_unknown(p, r, sizes, count, known, err);
 }
 
 int ranking_make(struct provider *p, const struct instance_request *request, unsigned tees,
@@ -156,8 +151,8 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 	const struct azure_options *o = p->options;
 	cleanup(free_ptr) const struct size **sizes = NULL;
 	size_t count = 0;
-	bool known = false,
-	     spot = request->market == MARKET_DEFAULT ? o->spot : request->market == MARKET_SPOT;
+	bool known = false;
+	azure_options_markets(o, request->market, &r->spot, &r->on_demand);
 	r->zones = list_split(o->zones);
 	r->sizes = candidates(o, request->instance_type);
 	r->allowed = list_split(o->sizes);
@@ -173,8 +168,8 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 			return error_set(err, ERROR_CAPACITY, "out of memory");
 	}
 	if (catalogue_sizes(p->catalogue, r->sizes, &sizes, &count, &known, bound, err) < 0 ||
-		collect(p, *request->image ? request->image : o->image, tees, spot, sizes, count,
-			known, r, bound, err) < 0 ||
+		collect(p, *request->image ? request->image : o->image, tees, sizes, count, known,
+			r, bound, err) < 0 ||
 		proper_list(sizes, count, r->allowed, err) < 0)
 		return -1;
 	prices_apply(p->prices, o->region, r->list, r->count);
@@ -186,18 +181,15 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 		.type = proper(sizes, count, request->instance_type),
 		.default_type = proper(sizes, count, o->size),
 		.allowed = (const char *const *)r->allowed,
-		.spot = spot,
-		.on_demand = !spot,
+		.spot = r->spot,
+		.on_demand = r->on_demand,
 		.nics = request->second_nic ? 2 : 1,
 		.volumes = (int64_t)request->volume_count,
 	};
-	if (r->left_out.len)
-		log_warn("azure: left out: %s", buf_text(&r->left_out));
-	if (choice_rank(r->list, r->count, &wish, p->refusals, &r->choice, err) == 0)
+	if (choice_rank(r->list, r->count, &wish, p->refusals, &r->choice, err) == 0) {
+		choice_spot_first(&r->choice);
 		return 0;
-	if (r->left_out.len)
-		error_append(err, "%s%s", r->count ? "left out before: " : "",
-			buf_text(&r->left_out));
+	}
 	/* Nothing but what Azure refused a short while ago is no mistake of the pod's. */
 	if (err && err->kind == ERROR_INVALID &&
 		strstr(error_message(err), "refused a short while ago"))
@@ -205,14 +197,14 @@ int ranking_make(struct provider *p, const struct instance_request *request, uns
 	return -1;
 }
 
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err)
+int driver_offerings(struct provider *p, struct offerings *out, const struct bound *bound,
+	struct error *err)
 {
 	cleanup(free_ptr) const struct size **sizes = NULL;
 	size_t n = 0;
 	bool known;
 	cleanup_error why = ERROR_INIT;
-	*count = 0;
+	*out = (struct offerings){0};
 	/* An old list is better than none; without one, the reason is told. */
 	if (catalogue_require(p->catalogue, bound, &why) < 0 &&
 		(why.kind == ERROR_TIMEOUT || why.kind == ERROR_CANCELED))
@@ -225,19 +217,25 @@ int driver_offerings(struct provider *p, struct offering **list, size_t *count,
 	if (!all)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t i = 0; i < n; i++) {
-		for (size_t z = 0; !sizes[i]->refused && z <= ZONES_MAX; z++) {
+		for (size_t z = 0; z <= ZONES_MAX; z++) {
 			const char *zone = z ? sizes[i]->zones[z - 1] : "";
 			if (z && !*zone)
 				break;
 			for (int spot = 0; spot < 2; spot++) {
-				struct offering *one = &all[(*count)++];
+				struct offering *one = &all[out->count++];
 				*one = sizes[i]->facts;
 				one->zone = zone;
 				one->spot = spot;
+				one->unfit = why_not_here(sizes[i], zone);
 			}
 		}
 	}
-	prices_apply(p->prices, p->options->region, all, *count);
-	*list = all;
-	return 0;
+	prices_apply(p->prices, p->options->region, all, out->count);
+	prices_tell(p->prices, &out->prices_date, &out->prices_source, &out->currency);
+	out->list = all;
+	out->region = strdup(p->options->region);
+	if (out->region)
+		return 0;
+	offerings_free(out);
+	return error_set(err, ERROR_CAPACITY, "out of memory");
 }

@@ -17,7 +17,11 @@
 #include "base/file.h"
 
 #define KEY_FILE_MAX ((size_t)16 << 10)
-#define KEY_BITS 3072
+/*
+ * The least that Azure takes, made in a third of the time of 3072. Nobody has its private half, so nobody needs more. The
+ * API's description asks for ssh-rsa: an Ed25519 key, which newer guides allow, is the operator's to name.
+ */
+#define KEY_BITS 2048
 
 int path_expand(const char *path, struct buf *out, struct error *err)
 {

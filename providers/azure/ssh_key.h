@@ -20,7 +20,7 @@ int ssh_key_read(const char *path, struct buf *out, struct error *err);
 /* Is this the text of a public key that Azure takes? ERROR_INVALID says what is wrong. */
 int ssh_key_check(const char *line, struct error *err);
 
-/* A new key of 3072 bits as "ssh-rsa ..."; its private half is gone when this returns. stop: gives up; NULL: never. */
+/* A new key of 2048 bits as "ssh-rsa ..."; its private half is gone when this returns. stop: gives up; NULL: never. */
 int ssh_key_make(struct buf *out, const atomic_bool *stop, struct error *err);
 
 /* The key of a process: read when it is first needed, or made beside what else is done. */

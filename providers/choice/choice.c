@@ -30,6 +30,7 @@ struct scan {
 struct verdict {
 	struct buf text;
 	int64_t broken, shortfall;
+	bool unlisted;
 };
 
 static bool is_set(const char *text)
@@ -65,11 +66,13 @@ static void check_type(const struct scan *scan, const struct offering *o, struct
 	const struct choice_request *r = scan->request;
 	bool any_listed = r->allowed && *r->allowed;
 	bool is_default = is_set(r->default_type) && !strcmp(r->default_type, o->type);
+	size_t before = verdict->text.len;
 	if (scan->type && strcmp(scan->type, o->type) != 0)
 		against(verdict, "type %s was asked for", scan->type);
 	else if (any_listed ? !listed(r->allowed, o->type) : !r->any_type && !is_default)
 		against(verdict, any_listed ? "not in the list of allowed types"
 					    : "only the default type is allowed");
+	verdict->unlisted = verdict->text.len > before;
 }
 
 static void check_place(const struct scan *scan, const struct offering *o, struct verdict *verdict)
@@ -95,13 +98,21 @@ static void check_amount(int64_t have, int64_t need, const char *of, struct verd
 static void check_size(const struct scan *scan, const struct offering *o, struct verdict *verdict)
 {
 	const struct choice_request *r = scan->request;
-	if (!scan->sized)
+	bool unknown = is_set(o->unfit) && !o->vcpus;
+	if (!scan->sized || unknown)
 		return;
 	check_amount(o->vcpus, r->vcpus, "vCPU", verdict);
 	check_amount(o->memory_mib, r->memory_mib, "MiB", verdict);
 	check_amount(o->gpus, r->gpus, "GPU", verdict);
 	if (!r->gpus && o->gpus)
 		against(verdict, "has GPUs, none needed");
+}
+
+static void check_driver(const struct scan *scan, const struct offering *o, struct verdict *verdict)
+{
+	(void)scan;
+	if (is_set(o->unfit))
+		against(verdict, "%s", o->unfit);
 }
 
 static void check_able(const struct scan *scan, const struct offering *o, struct verdict *verdict)
@@ -131,7 +142,8 @@ static void check_now(const struct scan *scan, const struct offering *o, struct 
 static struct ranked_offering judge(const struct scan *scan, const struct offering *o)
 {
 	static void (*const rules[])(const struct scan *, const struct offering *,
-		struct verdict *) = {check_type, check_place, check_size, check_able, check_now};
+		struct verdict *) = {check_type, check_driver, check_place, check_size, check_able,
+		check_now};
 	struct verdict verdict = {0};
 	for (size_t i = 0; i < array_size(rules); i++) {
 		size_t before = verdict.text.len;
@@ -139,6 +151,7 @@ static struct ranked_offering judge(const struct scan *scan, const struct offeri
 		verdict.broken += verdict.text.len > before || verdict.text.failed;
 	}
 	struct ranked_offering one = {.offering = o,
+		.unlisted = verdict.unlisted,
 		.broken = verdict.broken,
 		.shortfall = verdict.shortfall};
 	if (verdict.broken) {
@@ -155,13 +168,19 @@ static int by_number(int64_t a, int64_t b)
 	return (a > b) - (a < b);
 }
 
+static int64_t price_of(const struct offering *o)
+{
+	return o->price_micros ? o->price_micros : o->most_micros;
+}
+
 static int compare(const void *left, const void *right)
 {
 	const struct ranked_offering *l = left, *r = right;
 	const struct offering *a = l->offering, *b = r->offering;
-	const int64_t keys[][2] = {{l->broken, r->broken}, {l->shortfall, r->shortfall},
-		{!a->price_micros, !b->price_micros}, {a->price_micros, b->price_micros},
-		{a->gpus, b->gpus}, {a->memory_mib, b->memory_mib}, {a->vcpus, b->vcpus}};
+	const int64_t keys[][2] = {{l->unlisted, r->unlisted}, {l->broken, r->broken},
+		{l->shortfall, r->shortfall}, {!price_of(a), !price_of(b)},
+		{price_of(a), price_of(b)}, {a->gpus, b->gpus}, {a->memory_mib, b->memory_mib},
+		{a->vcpus, b->vcpus}};
 	int order = 0;
 	for (size_t i = 0; !order && i < array_size(keys); i++)
 		order = by_number(keys[i][0], keys[i][1]);
@@ -214,6 +233,19 @@ int choice_rank(const struct offering *catalogue, size_t count,
 	return error_set(err, ERROR_INVALID, "no instance type fits:\n%s", buf_text(&text));
 }
 
+void choice_spot_first(struct choice *choice)
+{
+	struct ranked_offering *r = choice->ranked;
+	size_t spots = 0;
+	for (size_t i = 0; i < choice->fits; i++) {
+		if (!r[i].offering->spot)
+			continue;
+		struct ranked_offering moved = r[i];
+		memmove(&r[spots + 1], &r[spots], (i - spots) * sizeof(*r));
+		r[spots++] = moved;
+	}
+}
+
 void choice_free(struct choice *choice)
 {
 	for (size_t i = 0; i < choice->count; i++)
@@ -258,7 +290,7 @@ static bool shares(const struct ranked_offering *a, const struct ranked_offering
 	const struct offering *x = a->offering, *y = b->offering;
 	bool same = !strcmp(x->type, y->type) && x->spot == y->spot && x->vcpus == y->vcpus &&
 		    x->memory_mib == y->memory_mib && x->gpus == y->gpus && x->tees == y->tees &&
-		    x->price_micros == y->price_micros;
+		    x->price_micros == y->price_micros && x->most_micros == y->most_micros;
 	return same && !a->reason == !b->reason && (!a->reason || !strcmp(a->reason, b->reason));
 }
 
@@ -278,17 +310,22 @@ static void cell_print(const struct line *line, enum column column, struct buf *
 		buf_append_text(out, o->type);
 		break;
 	case ZONE:
-		for (size_t i = 0; i < line->zones; i++)
-			buf_printf(out, "%s%s", i ? ", " : "", line->first[i].offering->zone);
+		for (size_t i = 0; i < line->zones; i++) {
+			const char *zone = line->first[i].offering->zone;
+			bool any = !*zone && line->zones > 1;
+			buf_printf(out, "%s%s", i ? ", " : "", any ? "any" : zone);
+		}
 		break;
 	case MARKET:
 		buf_append_text(out, o->spot ? "spot" : "on-demand");
 		break;
 	case VCPUS:
-		buf_printf(out, "%" PRId64 " vCPU", o->vcpus);
+		if (o->vcpus)
+			buf_printf(out, "%" PRId64 " vCPU", o->vcpus);
 		break;
 	case MEMORY:
-		choice_memory_size(o->memory_mib, out);
+		if (o->memory_mib)
+			choice_memory_size(o->memory_mib, out);
 		break;
 	case GPUS:
 		if (o->gpus)
@@ -298,8 +335,9 @@ static void cell_print(const struct line *line, enum column column, struct buf *
 		tees_print(o->tees, out);
 		break;
 	case PRICE:
-		if (o->price_micros) {
-			choice_price(o->price_micros, out);
+		if (price_of(o)) {
+			buf_append_text(out, o->price_micros ? "" : "at most ");
+			choice_price(price_of(o), out);
 			buf_append_text(out, "/h");
 		} else {
 			buf_append_text(out, "price unknown");

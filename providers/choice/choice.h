@@ -34,6 +34,8 @@ struct offering {
 	int64_t max_nics;     /* 0: unknown */
 	int64_t max_volumes;  /* 0: unknown */
 	int64_t price_micros; /* millionths of the currency an hour; 0: unknown */
+	int64_t most_micros;  /* of a spot offering without a price: that on demand; 0: unknown */
+	const char *unfit;    /* what else is against it, found by the driver; NULL: nothing */
 };
 
 struct choice_request {
@@ -51,6 +53,7 @@ struct choice_request {
 struct ranked_offering {
 	const struct offering *offering; /* into the caller's catalogue */
 	char *reason;                    /* all that is against it; NULL: it fits */
+	bool unlisted;                   /* what may be taken does not name it */
 	int64_t broken;                  /* how many rules are against it */
 	int64_t shortfall; /* thousandths of what was asked for that it lacks, summed over vCPUs, memory, GPUs */
 };
@@ -63,9 +66,9 @@ struct choice {
 };
 
 /*
- * Ranks the whole catalogue by linear scan. Order of fits: price (unknown prices after known ones), then GPUs,
- * memory, vCPUs, type, zone, on-demand before spot. What was left out comes in the order of how near it was: fewest rules
- * against it, least missing, then as fits do. ERROR_INVALID when nothing fits, with the
+ * Ranks the whole catalogue by linear scan. Order of fits: price, or what it is at most (unknown prices after known ones), then GPUs,
+ * memory, vCPUs, type, zone, on-demand before spot. What was left out comes in the order of how near it was: what
+ * may be taken before what may not, fewest rules against it, least missing, then as fits do. ERROR_INVALID when nothing fits, with the
  * nearest misses named; *out is filled then, too. memory may be NULL.
  */
 struct choice_memory;
@@ -73,6 +76,9 @@ int choice_rank(const struct offering *catalogue, size_t count,
 	const struct choice_request *request, struct choice_memory *memory, struct choice *out,
 	struct error *err);
 void choice_free(struct choice *choice);
+
+/* Of what fits, spot first, each market in its order: where on-demand is for when there is no spot. */
+void choice_spot_first(struct choice *choice);
 
 /*
  * The ranking as text, in columns: what fits with price and size; then, nearest first, what was left out and all that

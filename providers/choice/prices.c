@@ -282,6 +282,14 @@ const char *prices_currency(const struct prices *prices)
 	return prices->currency;
 }
 
+void prices_tell(const struct prices *prices, const char **date, const char **source,
+	const char **currency)
+{
+	*date = prices->date;
+	*source = prices->source;
+	*currency = prices->currency;
+}
+
 void prices_apply(const struct prices *prices, const char *region, struct offering *list,
 	size_t count)
 {
@@ -292,6 +300,8 @@ void prices_apply(const struct prices *prices, const char *region, struct offeri
 		int64_t price = !row ? 0 : list[i].spot ? row->spot_micros : row->on_demand_micros;
 		if (price)
 			list[i].price_micros = price;
+		else if (row && list[i].spot)
+			list[i].most_micros = row->on_demand_micros;
 	}
 }
 

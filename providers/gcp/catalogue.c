@@ -432,11 +432,35 @@ static int zone_look(struct catalogue *c, const struct catalogue_wish *wish, con
 
 static bool is_wanted(const struct catalogue_wish *wish, const struct type_entry *e)
 {
+	return !wish->types || list_holds(wish->types, e->name);
+}
+
+/* Why it cannot start the image; NULL: it can, as far as is known. */
+static const char *why_not(const struct catalogue_wish *wish, const struct type_entry *e)
+{
 	const char *asked = wish->architecture ? wish->architecture : "";
-	if (wish->types && !list_holds(wish->types, e->name))
-		return false;
-	return !*asked || !*e->architecture || !strcmp(asked, e->architecture) ||
-	       !strcmp(asked, "ARCHITECTURE_UNSPECIFIED");
+	bool fits = !*asked || !*e->architecture || !strcmp(asked, e->architecture) ||
+		    !strcmp(asked, "ARCHITECTURE_UNSPECIFIED");
+	return fits ? NULL : "the image is for another architecture";
+}
+
+/* What is asked for by name and the zone does not have. The strings are the wish's. */
+static int lacks_add(const struct zone_entry *z, const struct catalogue_wish *wish,
+	const char *zone, struct offering **list, size_t *count, struct error *err)
+{
+	for (char *const *t = wish->types; t && *t; t++) {
+		const struct offering none = {.type = *t,
+			.family = *t,
+			.zone = zone,
+			.tees = family_tees(*t),
+			.unfit = "the zone has no such type"};
+		if (type_find(z, *t))
+			continue;
+		if ((wish->on_demand && add(list, count, &none, false, err) < 0) ||
+			(wish->spot && add(list, count, &none, true, err) < 0))
+			return -1;
+	}
+	return 0;
 }
 
 static int zone_add(struct catalogue *c, const struct catalogue_wish *wish, const char *zone,
@@ -448,13 +472,17 @@ static int zone_add(struct catalogue *c, const struct catalogue_wish *wish, cons
 	pthread_mutex_lock(&c->lock);
 	struct zone_entry *z = zone_find(c, zone);
 	for (const struct type_entry *e = z ? z->types : NULL; e && result == 0; e = e->next) {
+		struct offering one = e->offering;
 		if (!is_wanted(wish, e))
 			continue;
+		one.unfit = why_not(wish, e);
 		if (wish->on_demand)
-			result = add(list, count, &e->offering, false, err);
+			result = add(list, count, &one, false, err);
 		if (wish->spot && result == 0)
-			result = add(list, count, &e->offering, true, err);
+			result = add(list, count, &one, true, err);
 	}
+	if (result == 0)
+		result = lacks_add(z, wish, zone, list, count, err);
 	pthread_mutex_unlock(&c->lock);
 	zone_region(zone, region);
 	if (result == 0 && c->prices && *count > start)

@@ -20,14 +20,15 @@ struct catalogue_wish {
 	const char *project;
 	char *const *zones;
 	char *const *types;       /* NULL: all */
-	const char *architecture; /* "X86_64", "ARM64"; NULL or "": any */
+	const char *architecture; /* of the image: "X86_64", "ARM64"; NULL or "": any */
 	bool spot, on_demand;
 };
 
 /*
  * The offerings of these types in these zones, with prices where they are known. *list is new, its strings are the
- * catalogue's. Where the API cannot be asked: what is kept on disk; of types that that does not know, either, sizes are
- * 0 and everything counts as possible. A type that a zone lacks is left out.
+ * catalogue's and the wish's. Where the API cannot be asked: what is kept on disk; of types that that does not know, either, sizes are
+ * 0 and everything counts as possible. What a zone lacks, or the
+ * image does not start on, is unfit.
  */
 int catalogue_offerings(struct catalogue *c, const struct catalogue_wish *wish,
 	struct offering **list, size_t *count, const struct bound *bound, struct error *err);

@@ -129,7 +129,7 @@ static void look_at_type(struct look *l, const char *type, const struct offering
 	const struct offering *found = NULL;
 	size_t zones = 0;
 	for (size_t i = 0; i < count; i++) {
-		if (strcmp(list[i].type, type) != 0)
+		if (strcmp(list[i].type, type) != 0 || list[i].unfit)
 			continue;
 		found = &list[i];
 		zones++;
@@ -203,7 +203,11 @@ static void look_at_image(struct look *l)
 	cleanup(free_ptr) char *path = image_path(l->at.project, l->o->image, &why);
 	if (!path || image_look(l->p->images, path, &l->image, l->bound, &why) < 0 ||
 		image_check(&l->image, l->tee, &why) < 0)
-		check_failure(l->report, "PODVM_IMAGE_NAME", NULL, &why);
+		check_failure(l->report, "PODVM_IMAGE_NAME",
+			why.kind == ERROR_GONE
+				? "gcloud compute images list shows those that there are"
+				: NULL,
+			&why);
 	else
 		check_right(l->report, "PODVM_IMAGE_NAME", "%s, %s, %lld GiB", l->image.path,
 			l->image.architecture ? l->image.architecture : "X86_64",
@@ -423,15 +427,14 @@ static void look_at_permissions(struct look *l)
 
 /* ---- the whole --------------------------------------------------------------------------------------------- */
 
-static int look_at_project(struct look *l)
+/* -1: nothing else can be looked at. */
+static int look_at_project(struct look *l, struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
 	cleanup_json *reply = NULL;
 	cleanup(free_ptr) char *path = NULL;
-	if (place_find(l->p->place, &l->at, l->bound, &why) < 0) {
-		check_failure(l->report, "project, zone and network", NULL, &why);
-		return -1;
-	}
+	if (place_find(l->p->place, &l->at, l->bound, &why) < 0)
+		return check_give_up(l->report, "project, zone and network", NULL, &why, err);
 	path = path_format("projects/%s", l->at.project);
 	if (!path ||
 		compute_get(l->p->compute, "projects.get", path, &reply, l->bound, &why) == 0) {
@@ -440,17 +443,18 @@ static int look_at_project(struct look *l)
 		return 0;
 	}
 	/* Who is not known to Google has no status; who may not see the project has 403 or 404. */
-	if (why.status != 403 && why.status != 404) {
-		check_failure(l->report, "credentials", NULL, &why);
-		return -1;
-	}
+	if (why.status != 403 && why.status != 404)
+		return check_give_up(l->report, "credentials", NULL, &why, err);
 	check_right(l->report, "credentials", "Google takes them");
 	if (why.kind == ERROR_GONE)
 		why.kind = ERROR_INVALID;
 	bool denied = why.kind == ERROR_DENIED;
-	check_failure(l->report, "GCP_PROJECT_ID",
-		denied ? ROLE_ADVICE : "gcloud projects list shows those that there are", &why);
-	return denied ? 0 : -1;
+	const char *remedy =
+		denied ? ROLE_ADVICE : "gcloud projects list shows those that there are";
+	if (!denied)
+		return check_give_up(l->report, "GCP_PROJECT_ID", remedy, &why, err);
+	check_failure(l->report, "GCP_PROJECT_ID", remedy, &why);
+	return 0;
 }
 
 int driver_check(struct provider *p, struct check_report *report, const struct bound *bound,
@@ -467,10 +471,10 @@ int driver_check(struct provider *p, struct check_report *report, const struct b
 	l.default_type = default_type(p->options, l.tee);
 	if (!l.default_type)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
-	int result = look_at_project(&l);
+	int result = look_at_project(&l, err);
 	for (size_t i = 0; result == 0 && i < array_size(looks); i++)
 		looks[i](&l);
 	image_facts_free(&l.image);
 	free(l.default_type);
-	return check_conclude(report, err);
+	return result < 0 ? -1 : check_conclude(report, err);
 }

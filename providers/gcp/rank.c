@@ -105,20 +105,6 @@ static void order_zones(struct choice *choice, char *const *zones)
 	}
 }
 
-/* Where spot is preferred, on-demand is for when there is none. */
-static void order_markets(struct choice *choice)
-{
-	struct ranked_offering *r = choice->ranked;
-	size_t spots = 0;
-	for (size_t i = 0; i < choice->fits; i++) {
-		if (!r[i].offering->spot)
-			continue;
-		struct ranked_offering moved = r[i];
-		memmove(&r[spots + 1], &r[spots], (i - spots) * sizeof(*r));
-		r[spots++] = moved;
-	}
-}
-
 int ranking_make(struct provider *p, const struct instance_request *r, const struct location *at,
 	const struct image_facts *image, enum instance_tee tee, char *const *zones,
 	struct ranking *out, const struct bound *bound, struct error *err)
@@ -139,12 +125,6 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 		.on_demand = on_demand};
 	if (catalogue_offerings(p->catalogue, &wish, &out->list, &out->count, bound, err) < 0)
 		return -1;
-	if (!out->count)
-		return error_set(err, ERROR_INVALID,
-			"no zone has a machine type for this pod: GCP_MACHINE_TYPE, GCP_INSTANCE_TYPES, or the pod's "
-			"own wish, name none of zone %s%s for an image of architecture %s",
-			zones[0], zones[1] ? " and the others" : "",
-			image->architecture ? image->architecture : "X86_64");
 	for (size_t i = 0; r->gpus > 0 && *o->accelerator_type && i < out->count; i++) {
 		if (!strcmp(out->list[i].family, ACCELERATED) && !out->list[i].gpus)
 			out->list[i].gpus = r->gpus;
@@ -165,7 +145,7 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 	int result = choice_rank(out->list, out->count, &request, p->refusals, &out->choice, &why);
 	if (result == 0) {
 		order_zones(&out->choice, zones);
-		order_markets(&out->choice);
+		choice_spot_first(&out->choice);
 		return 0;
 	}
 	/* Nothing but what was refused a short while ago is no mistake of the pod's. */
@@ -174,15 +154,41 @@ int ranking_make(struct provider *p, const struct instance_request *r, const str
 	return error_move(err, &why);
 }
 
-int driver_offerings(struct provider *p, struct offering **list, size_t *count,
-	const struct bound *bound, struct error *err)
+/* "us-central1, us-east1": new string. NULL: no memory. */
+static char *regions_of(char *const *zones)
+{
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	for (size_t i = 0; zones[i]; i++) {
+		char region[ZONE_SIZE], other[ZONE_SIZE];
+		bool seen = false;
+		zone_region(zones[i], region);
+		for (size_t k = 0; k < i; k++) {
+			zone_region(zones[k], other);
+			seen |= !strcmp(region, other);
+		}
+		if (!seen)
+			buf_printf(&text, "%s%s", text.len ? ", " : "", region);
+	}
+	return buf_take(&text);
+}
+
+int driver_offerings(struct provider *p, struct offerings *out, const struct bound *bound,
+	struct error *err)
 {
 	struct location at;
+	*out = (struct offerings){0};
 	if (place_find(p->place, &at, bound, err) < 0)
 		return -1;
+	prices_tell(p->prices, &out->prices_date, &out->prices_source, &out->currency);
+	out->region = regions_of(at.zones);
+	if (!out->region)
+		return error_set(err, ERROR_CAPACITY, "out of memory");
 	const struct catalogue_wish wish = {.project = at.project,
 		.zones = at.zones,
 		.spot = true,
 		.on_demand = true};
-	return catalogue_offerings(p->catalogue, &wish, list, count, bound, err);
+	if (catalogue_offerings(p->catalogue, &wish, &out->list, &out->count, bound, err) == 0)
+		return 0;
+	offerings_free(out);
+	return -1;
 }

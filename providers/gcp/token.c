@@ -35,6 +35,7 @@ struct token_source {
 	struct http_client *http;
 	struct metadata *metadata;
 	_Atomic int64_t clock_offset_s;
+	uint64_t retry_after_ns; /* of the last answer; one thread fetches at a time */
 };
 
 struct token_source *token_source_new(const struct gcp_credentials *credentials,
@@ -185,8 +186,10 @@ static int post(struct token_source *s, const char *url, const char *const *head
 	if (body && body->failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	struct bound within = bound_within(bound, CALL_NS);
-	if (http_call(s->http, &request, response, &within, err) == 0)
+	if (http_call(s->http, &request, response, &within, err) == 0) {
+		s->retry_after_ns = http_response_retry_after_ns(response);
 		return 0;
+	}
 	if (err && err->kind == ERROR_TIMEOUT && bound_left_ns(bound) > 0)
 		err->kind = ERROR_RETRY;
 	return -1;
@@ -351,9 +354,10 @@ int token_fetch(void *with, struct secret *token, uint64_t *lives_ns, const stru
 		.faults_max = s->credentials->kind == CREDENTIALS_METADATA ? 1 : 0};
 	for (;;) {
 		cleanup_error why = ERROR_INIT;
+		s->retry_after_ns = 0;
 		if (fetchers[s->credentials->kind](s, token, lives_ns, bound, &why) == 0)
 			return 0;
-		if (attempt_again(&attempt, 0, bound, &why))
+		if (attempt_again(&attempt, s->retry_after_ns, bound, &why))
 			continue;
 		return error_move(err, &why);
 	}

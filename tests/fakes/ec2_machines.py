@@ -263,7 +263,7 @@ class Machines:
             "Placement": {"AvailabilityZone": self.subnets[vm.subnet], "Tenancy": "default"},
             "RootDeviceName": vm.root_device,
             "Tags": self._tag_set(vm),
-            "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
+            "CpuOptions": {"CoreCount": max(1, self.types[vm.type].vcpus // 2), "ThreadsPerCore": 2},
             "NetworkInterfaces": [self._describe_nic_of_vm(nic, vm.state == "running") for nic in nics],
             "BlockDeviceMappings": [
                 {

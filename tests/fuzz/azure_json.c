@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * azure_json.c - answers of Azure Resource Manager: errors, VMs with their instance views, NICs, disks, sizes, image
- * definitions, permissions, headers. The first byte chooses.
+ * definitions, permissions, headers; and what the metadata service says of the machine. The first byte chooses.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,11 +9,13 @@
 
 #include "base/json.h"
 #include "providers/azure/arm.h"
+#include "providers/azure/arm_id.h"
 #include "providers/azure/catalogue.h"
 #include "providers/azure/failure.h"
 #include "providers/azure/image.h"
 #include "providers/azure/name.h"
 #include "providers/azure/permissions.h"
+#include "providers/azure/place.h"
 #include "providers/azure/vm.h"
 #include "providers/azure/watch.h"
 
@@ -103,5 +105,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fuzz_parts(value);
 	fuzz_catalogue(value);
 	action_is_allowed(value, "Microsoft.Compute/virtualMachines/write");
+	cleanup(place_free) struct place place = {0};
+	if (place_read(data + 1, size - 1, &place, NULL) == 0 && !is_arm_name(place.region))
+		abort();
 	return 0;
 }

@@ -207,7 +207,7 @@ def test_on_demand_serves_where_a_type_has_no_spot_market(cloud, driver):
     create(driver, {**big, "AWS_SPOT": "prefer"})
     assert launched(cloud) == [("u-6tb1.metal", False)]
     error = failed(create, driver, big, market="spot")
-    assert error.kind == "invalid" and "can start the image as a spot instance" in error.message
+    assert error.kind == "invalid" and "there are no spot instances of it" in error.message
 
 
 def test_capacity_and_quota_lead_elsewhere_and_are_remembered(cloud, driver):
@@ -255,12 +255,12 @@ def test_what_image_and_type_cannot_do_together_is_refused_before_the_call(cloud
     cloud.images["ami-00000003"] = ec2.Image("ami-00000003", state="pending")
     cases = [
         ({"PODVM_AMI_ID": "ami-00000001"}, "image ami-00000001 is for arm64: SEV-SNP needs x86_64"),
-        ({"PODVM_AMI_ID": "ami-00000001", "DISABLECVM": "true"}, "no instance type fits: none of 1 can start the image"),
+        ({"PODVM_AMI_ID": "ami-00000001", "DISABLECVM": "true"}, "cannot start an image for arm64 that boots by uefi"),
         ({"PODVM_AMI_ID": "ami-00000002"}, "image ami-00000002 boots by BIOS: SEV-SNP needs UEFI"),
         ({"PODVM_AMI_ID": "ami-00000003"}, "image ami-00000003 is pending, not available"),
         ({"PODVM_AMI_ID": "ami-00000009"}, "image ami-00000009: "),
         ({"PODVM_INSTANCE_TYPE": "t3.large"}, "cannot make a confidential VM of the kind asked for"),
-        ({"PODVM_INSTANCE_TYPE": "m6g.large", "DISABLECVM": "true"}, "none of 1 can start the image"),
+        ({"PODVM_INSTANCE_TYPE": "m6g.large", "DISABLECVM": "true"}, "cannot start an image for x86_64 that boots by uefi"),
     ]
     for environment, says in cases:
         error = failed(create, driver, environment)
@@ -392,7 +392,7 @@ def test_check_tells_quotas_of_the_markets_that_are_used(cloud, driver):
         assert f"{name} (" in driver.log and f": {vcpus} vCPUs" in driver.log
     assert cloud.count("GetServiceQuota") == 2
     error = failed(driver.tool, "check", {"PODVM_INSTANCE_TYPE": "g4dn.xlarge", "DISABLECVM": "true"})
-    assert error.kind == "quota" and "(L-DB2E81BA): 0 vCPUs, one g4dn.xlarge has 4" in error.message
+    assert error.kind == "quota" and "(L-DB2E81BA): 0 vCPUs, 0 in use, one g4dn.xlarge needs 4" in error.message
     cloud.denied.add("GetServiceQuota")
     driver.tool("check")
     assert re.search(r"unknown +quota +ServiceQuotasV20190624.GetServiceQuota: AccessDeniedException: ", driver.log)

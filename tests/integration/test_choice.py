@@ -190,7 +190,7 @@ def test_the_ranking_for_people():
     out = choose("--provider=aws", "--offline", "--region=us-east-2", "--vcpu=8", "--memory=16Gi", "--tee=snp")
     head, unit, first, *rest = out.splitlines()
     assert head == "aws in us-east-2, 8 vCPU, 16 GiB, snp: 10 of 95 offerings fit"
-    assert unit == "USD for an hour, prices of 2025-03-02"
+    assert unit == "USD for an hour, prices of 2025-03-02: Linux on-demand list prices"
     assert first.split() == ["1.", "c6a.2xlarge", "on-demand", "8", "vCPU", "16", "GiB", "snp", "0.3060/h"]
     middle = rest.index("left out, the nearest first:")
     assert middle == 9
@@ -235,7 +235,7 @@ def test_the_region_may_come_from_the_clouds_own_variables():
 
 def test_a_driver_is_asked_for_what_there_is():
     answer = json.loads(choose("--provider=netns", "--vcpu=2", "--memory=2Gi", "--spot", "--json"))
-    assert (answer["offline"], answer["fits"], answer["region"]) == (False, 2, None)
+    assert (answer["offline"], answer["fits"], answer["region"]) == (False, 2, "netns")
     assert [(r["type"], r["market"], r["price"]) for r in answer["ranking"]] == [
         ("netns.large", "spot", 0.0015), ("netns.large", "on-demand", 0.004), ("netns.small", "on-demand", 0.001)]  # fmt: skip
     text = choose("--provider=netns", "--zones=there", status=1)

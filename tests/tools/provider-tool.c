@@ -230,23 +230,22 @@ static int do_offerings(const struct provider_table *t, struct provider *p,
 	const struct arguments *a, struct error *err)
 {
 	struct bound bound = bound_of(a, 60);
-	cleanup(free_ptr) struct offering *list = NULL;
-	size_t count = 0;
+	cleanup(offerings_free) struct offerings offerings = {0};
 	if (!t->offerings)
 		return error_set(err, ERROR_UNSUPPORTED, "this driver has no instance types");
-	if (t->offerings(p, &list, &count, &bound, err) < 0)
+	if (t->offerings(p, &offerings, &bound, err) < 0)
 		return -1;
 	json_t *all = json_array();
-	for (size_t i = 0; i < count; i++) {
-		const struct offering *o = &list[i];
+	for (size_t i = 0; i < offerings.count; i++) {
+		const struct offering *o = &offerings.list[i];
 		json_array_append_new(all,
-			json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:i, s:I, s:I, s:I}", "type",
-				o->type, "family", o->family, "zone", o->zone, "spot", o->spot,
-				"vcpus", (json_int_t)o->vcpus, "memory_mib",
+			json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:i, s:I, s:I, s:I, s:s}",
+				"type", o->type, "family", o->family, "zone", o->zone, "spot",
+				o->spot, "vcpus", (json_int_t)o->vcpus, "memory_mib",
 				(json_int_t)o->memory_mib, "gpus", (json_int_t)o->gpus, "tees",
 				(int)o->tees, "max_nics", (json_int_t)o->max_nics, "max_volumes",
 				(json_int_t)o->max_volumes, "price_micros",
-				(json_int_t)o->price_micros));
+				(json_int_t)o->price_micros, "unfit", o->unfit ? o->unfit : ""));
 	}
 	print(all);
 	return 0;

@@ -22,6 +22,7 @@
 #include "providers/azure/launch.h"
 #include "providers/azure/name.h"
 #include "providers/azure/permissions.h"
+#include "providers/azure/place.h"
 #include "providers/azure/ssh_key.h"
 #include "providers/azure/tags.h"
 #include "providers/azure/token.h"
@@ -438,6 +439,7 @@ static struct azure_options options_of(void)
 		.token_file = (char *)"",
 		.authority = (char *)"",
 		.imds = (char *)"http://169.254.169.254",
+		.spot = (char *)"false",
 		.credential = (char *)"",
 		.arm_endpoint = (char *)"",
 		.arm_audience = (char *)"",
@@ -593,7 +595,7 @@ static void test_options_that_cannot_be_are_named(void **state)
 	} cases[] = {
 		{offsetof(struct azure_options, subscription), "a/b", "AZURE_SUBSCRIPTION_ID"},
 		{offsetof(struct azure_options, region), "East US", "AZURE_REGION"},
-		{offsetof(struct azure_options, resource_group), "", "AZURE_RESOURCE_GROUP"},
+		{offsetof(struct azure_options, resource_group), ".", "AZURE_RESOURCE_GROUP"},
 		{offsetof(struct azure_options, size), "..", "AZURE_INSTANCE_SIZE"},
 		{offsetof(struct azure_options, subnets), ",", "AZURE_SUBNET_ID"},
 		{offsetof(struct azure_options, second_subnet), "x", "AZURE_SECOND_SUBNET_ID"},
@@ -624,6 +626,35 @@ static void test_options_that_cannot_be_are_named(void **state)
 		assert_int_equal(azure_options_check(&o, &err), -1);
 		assert_int_equal(err.kind, ERROR_INVALID);
 		assert_contains(error_message(&err), cases[i].named);
+	}
+}
+
+static void test_the_place_of_this_machine_is_read(void **state)
+{
+	(void)state;
+	static const char good[] =
+		"{\"location\":\"eastus\",\"subscriptionId\":\"s-1\",\"resourceGroupName\":\"MC_g_c_eastus\",\"zone\":\"1\"}";
+	static const struct {
+		const char *text, *named;
+	} bad[] = {
+		{"<html>", "instance metadata service"},
+		{"[]", "subscriptionId"},
+		{"{\"location\":\"eastus\",\"subscriptionId\":\"s-1\"}",
+			"\"resourceGroupName\" is \"\""},
+		{"{\"location\":\"a/b\",\"subscriptionId\":\"s\",\"resourceGroupName\":\"g\"}",
+			"\"location\" is \"a/b\""},
+	};
+	cleanup(place_free) struct place place = {0};
+	assert_int_equal(place_read(good, strlen(good), &place, NULL), 0);
+	assert_string_equal(place.subscription, "s-1");
+	assert_string_equal(place.region, "eastus");
+	assert_string_equal(place.resource_group, "MC_g_c_eastus");
+	for (size_t i = 0; i < array_size(bad); i++) {
+		struct place none;
+		cleanup_error err = ERROR_INIT;
+		assert_int_equal(place_read(bad[i].text, strlen(bad[i].text), &none, &err), -1);
+		assert_contains(error_message(&err), bad[i].named);
+		assert_null(none.subscription);
 	}
 }
 
@@ -872,9 +903,9 @@ static void test_a_key_is_made_and_taken(void **state)
 	assert_int_equal(ssh_key_make(&key, NULL, NULL), 0);
 	assert_int_equal(ssh_key_check(buf_text(&key), NULL), 0);
 	assert_int_equal(base64_decode(buf_text(&key) + 8, key.len - 8, 4096, &blob, NULL), 0);
-	/* type, 65537, and a modulus of 3072 bits with a zero before its first bit. */
-	assert_int_equal(blob.len, 4 + 7 + 4 + 3 + 4 + 1 + 384);
-	assert_memory_equal(blob.data, "\0\0\0\7ssh-rsa\0\0\0\3\1\0\1\0\0\1\x81\0", 23);
+	/* type, 65537, and a modulus of 2048 bits with a zero before its first bit. */
+	assert_int_equal(blob.len, 4 + 7 + 4 + 3 + 4 + 1 + 256);
+	assert_memory_equal(blob.data, "\0\0\0\7ssh-rsa\0\0\0\3\1\0\1\0\0\1\1\0", 23);
 	static const char *const bad[] = {"", "ssh-rsa", "ssh-rsa ", "ssh-rsa AAAA", "ssh-dss AAAA",
 		"ssh-rsa !!!!", "ssh-ed25519 AAAAB3NzaC1yc2EAAAADAQAB",
 		"-----BEGIN OPENSSH PRIVATE KEY-----"};
@@ -926,6 +957,7 @@ int main(void)
 		cmocka_unit_test(test_requests_that_cannot_be_made_are_refused),
 		cmocka_unit_test(test_tags_are_cut_at_a_character_and_checked),
 		cmocka_unit_test(test_options_that_cannot_be_are_named),
+		cmocka_unit_test(test_the_place_of_this_machine_is_read),
 		cmocka_unit_test(test_upstreams_options_are_there_with_their_defaults),
 		cmocka_unit_test(test_states_times_and_addresses_are_read),
 		cmocka_unit_test(test_sizes_are_read_with_zones_and_restrictions),

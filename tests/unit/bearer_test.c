@@ -257,6 +257,25 @@ static void test_a_fetch_takes_no_more_than_half_a_minute(void **state)
 	assert_in_range(issuer.left_ns, 1, 30 * NS_PER_S);
 }
 
+static void test_a_renewal_leaves_time_to_use_the_old_one(void **state)
+{
+	(void)state;
+	expect("token-1");
+	issuer.go_on = cancel_new(); /* never fired: the issuer hangs */
+	ahead = 56 * MINUTE;
+	struct bound bound = {.deadline_ns = deadline_in(400 * NS_PER_MS)};
+	cleanup_secret token = SECRET_INIT;
+	assert_int_equal(bearer_get(bearer, &token, &bound, NULL), 0);
+	assert_string_equal(secret_reveal(&token), "token-1");
+	assert_in_range(issuer.left_ns, 1, 200 * NS_PER_MS);
+	assert_true(bound_left_ns(&bound) > 0);
+	ahead += 31 * NS_PER_S;
+	issuer.failure = ERROR_RETRY;
+	cancel_fire(issuer.go_on);
+	expect("token-1");
+	assert_in_range(issuer.left_ns, 1, 5 * NS_PER_S);
+}
+
 static void test_who_waits_for_another_ones_fetch_gives_up_at_its_own_bound(void **state)
 {
 	(void)state;
@@ -292,6 +311,7 @@ int main(void)
 		BEARER_TEST(test_a_refusal_before_any_token_is_harmless),
 		BEARER_TEST(test_a_token_that_has_ended_on_arrival_is_no_token),
 		BEARER_TEST(test_a_fetch_takes_no_more_than_half_a_minute),
+		BEARER_TEST(test_a_renewal_leaves_time_to_use_the_old_one),
 		BEARER_TEST(test_who_waits_for_another_ones_fetch_gives_up_at_its_own_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,31 @@ static void test_a_passing_fault_says_nothing_about_the_configuration(void **sta
 	}
 }
 
+static void test_who_could_not_look_has_found_nothing_right(void **state)
+{
+	(void)state;
+	static const struct {
+		enum error_kind kind;
+		size_t wrong, unknown;
+		const char *message;
+	} cases[] = {
+		{ERROR_RETRY, 0, 1, "credentials: down"},
+		{ERROR_TIMEOUT, 0, 1, "credentials: down"},
+		{ERROR_DENIED, 1, 0, "credentials: down (look)"},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_report report = {0};
+		cleanup_error err = ERROR_INIT, failed = ERROR_INIT;
+		error_set(&failed, cases[i].kind, "down");
+		assert_int_equal(check_give_up(&report, "credentials", "look", &failed, &err), -1);
+		assert_int_equal(err.kind, cases[i].kind);
+		assert_string_equal(error_message(&err), cases[i].message);
+		assert_int_equal(report.wrong, cases[i].wrong);
+		assert_int_equal(check_unknown_count(&report), cases[i].unknown);
+		assert_int_equal(failed.kind, ERROR_NONE);
+	}
+}
+
 static void test_the_table_lines_up_and_names_the_remedy(void **state)
 {
 	(void)state;
@@ -109,6 +134,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_wrong_is_right),
 		cmocka_unit_test(test_all_that_is_wrong_is_in_one_message_with_the_first_kind),
 		cmocka_unit_test(test_a_passing_fault_says_nothing_about_the_configuration),
+		cmocka_unit_test(test_who_could_not_look_has_found_nothing_right),
 		cmocka_unit_test(test_the_table_lines_up_and_names_the_remedy),
 		cmocka_unit_test(test_rows_that_found_no_memory_are_not_taken_for_right),
 	};

@@ -147,6 +147,108 @@ static void test_the_nearest_misses_come_first(void **state)
 	choice_free(&choice);
 }
 
+static void test_what_a_driver_finds_against_a_type_is_a_rule(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{.type = "arm",
+			.family = "f",
+			.zone = "",
+			.vcpus = 2,
+			.memory_mib = 4096,
+			.price_micros = 1,
+			.unfit = "the image is for another architecture"},
+		{.type = "typo", .family = "f", .zone = "", .unfit = "there is no such type"},
+		{.type = "other",
+			.family = "f",
+			.zone = "",
+			.vcpus = 2,
+			.memory_mib = 4096,
+			.price_micros = 1},
+		{.type = "good",
+			.family = "f",
+			.zone = "",
+			.vcpus = 2,
+			.memory_mib = 4096,
+			.price_micros = 9},
+	};
+	static const char *const named[] = {"arm", "typo", "good", NULL};
+	struct choice_request request = {.vcpus = 2, .memory_mib = 4096, .allowed = named};
+	struct choice choice;
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	assert_int_equal(choice_rank(list, array_size(list), &request, NULL, &choice, NULL), 0);
+	choice_explain(&choice, 0, &text);
+	assert_string_equal(buf_text(&text),
+		"   1.  good   on-demand  2 vCPU  4 GiB     0.000009/h\n"
+		"left out, the nearest first:\n"
+		"    -  arm    on-demand  2 vCPU  4 GiB     0.000001/h  the image is for another "
+		"architecture\n"
+		"    -  typo   on-demand                 price unknown  there is no such type\n"
+		"    -  other  on-demand  2 vCPU  4 GiB     0.000001/h  not in the list of allowed "
+		"types\n");
+	choice_free(&choice);
+}
+
+static void test_a_line_of_any_zone_and_some_says_so(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{"a", "f", "", false, 2, 4096, 0, 0, 0, 0, 5},
+		{"a", "f", "1", false, 2, 4096, 0, 0, 0, 0, 5},
+		{"b", "f", "", false, 2, 4096, 0, 0, 0, 0, 6},
+	};
+	struct choice_request request = {.vcpus = 2, .any_type = true};
+	struct choice choice;
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	assert_int_equal(choice_rank(list, array_size(list), &request, NULL, &choice, NULL), 0);
+	choice_explain(&choice, 0, &text);
+	assert_string_equal(buf_text(&text),
+		"   1.  a  any, 1  on-demand  2 vCPU  4 GiB  0.000005/h\n"
+		"   2.  b          on-demand  2 vCPU  4 GiB  0.000006/h\n");
+	choice_free(&choice);
+}
+
+static void test_spot_without_a_price_ranks_by_what_it_costs_at_most(void **state)
+{
+	(void)state;
+	static const struct offering list[] = {
+		{.type = "a",
+			.family = "f",
+			.zone = "",
+			.spot = true,
+			.vcpus = 2,
+			.most_micros = 500},
+		{.type = "b",
+			.family = "f",
+			.zone = "",
+			.spot = true,
+			.vcpus = 4,
+			.price_micros = 400,
+			.most_micros = 900},
+		{.type = "c", .family = "f", .zone = "", .spot = true, .vcpus = 2},
+		{.type = "a", .family = "f", .zone = "", .vcpus = 2, .price_micros = 500},
+	};
+	struct choice_request request = {.vcpus = 2,
+		.any_type = true,
+		.spot = true,
+		.on_demand = true};
+	struct choice choice;
+	cleanup(buf_free) struct buf text = BUF_INIT, spot = BUF_INIT;
+	assert_int_equal(choice_rank(list, array_size(list), &request, NULL, &choice, NULL), 0);
+	choice_explain(&choice, 0, &text);
+	assert_string_equal(buf_text(&text), "   1.  b  spot       4 vCPU          0.0004/h\n"
+					     "   2.  a  on-demand  2 vCPU          0.0005/h\n"
+					     "   3.  a  spot       2 vCPU  at most 0.0005/h\n"
+					     "   4.  c  spot       2 vCPU     price unknown\n");
+	choice_spot_first(&choice);
+	choice_explain(&choice, 0, &spot);
+	assert_string_equal(buf_text(&spot), "   1.  b  spot       4 vCPU          0.0004/h\n"
+					     "   2.  a  spot       2 vCPU  at most 0.0005/h\n"
+					     "   3.  c  spot       2 vCPU     price unknown\n"
+					     "   4.  a  on-demand  2 vCPU          0.0005/h\n");
+	choice_free(&choice);
+}
+
 static void test_choose_takes_any_type_and_partial_wishes(void **state)
 {
 	(void)state;
@@ -316,6 +418,9 @@ int main(void)
 		cmocka_unit_test(test_each_rule_gives_its_reason),
 		cmocka_unit_test(test_all_that_is_against_a_type_is_said),
 		cmocka_unit_test(test_the_nearest_misses_come_first),
+		cmocka_unit_test(test_what_a_driver_finds_against_a_type_is_a_rule),
+		cmocka_unit_test(test_a_line_of_any_zone_and_some_says_so),
+		cmocka_unit_test(test_spot_without_a_price_ranks_by_what_it_costs_at_most),
 		cmocka_unit_test(test_choose_takes_any_type_and_partial_wishes),
 		cmocka_unit_test(test_what_differs_in_its_zone_alone_shares_a_line),
 		cmocka_unit_test(test_sizes_and_prices_are_short_and_exact),

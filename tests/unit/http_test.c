@@ -424,6 +424,17 @@ static void test_throttle_says_at_once_what_comes_too_late(void **state)
 	throttle_free(t);
 }
 
+static void test_throttle_takes_no_blame_for_a_time_that_is_over(void **state)
+{
+	(void)state;
+	struct throttle *t = throttle_new("calls", 50, 5);
+	struct bound over = {.deadline_ns = clock_ns()};
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(throttle_take(t, &over, &err), -1);
+	assert_int_equal(err.kind, ERROR_TIMEOUT);
+	throttle_free(t);
+}
+
 static void test_throttle_obeys_a_hold(void **state)
 {
 	(void)state;
@@ -453,6 +464,7 @@ int main(void)
 		cmocka_unit_test(test_many_threads_share_a_client),
 		cmocka_unit_test(test_throttle_lets_the_burst_through_and_then_the_rate),
 		cmocka_unit_test(test_throttle_says_at_once_what_comes_too_late),
+		cmocka_unit_test(test_throttle_takes_no_blame_for_a_time_that_is_over),
 		cmocka_unit_test(test_throttle_obeys_a_hold),
 	};
 	return cmocka_run_group_tests(tests, server_start, server_stop);

@@ -253,12 +253,12 @@ static void test_offline_joins_the_saved_catalogue_and_the_prices(void **state)
 		int64_t vcpus, price;
 	} expected[] = {{"a", false, 3, 100000}, {"a", true, 3, 20000}, {"c", false, 8, 300000},
 		{"c", true, 8, 40000}, {"d", false, 1, 0}, {"b", false, 4, 200000}};
-	assert_int_equal(shelf.count, array_size(expected));
+	assert_int_equal(shelf.on.count, array_size(expected));
 	for (size_t i = 0; i < array_size(expected); i++) {
-		assert_string_equal(shelf.list[i].type, expected[i].type);
-		assert_int_equal(shelf.list[i].spot, expected[i].spot);
-		assert_int_equal(shelf.list[i].vcpus, expected[i].vcpus);
-		assert_int_equal(shelf.list[i].price_micros, expected[i].price);
+		assert_string_equal(shelf.on.list[i].type, expected[i].type);
+		assert_int_equal(shelf.on.list[i].spot, expected[i].spot);
+		assert_int_equal(shelf.on.list[i].vcpus, expected[i].vcpus);
+		assert_int_equal(shelf.on.list[i].price_micros, expected[i].price);
 	}
 	/* Zones are not known offline: each that is named gets a copy. */
 	char *zones[] = {(char *)"z1", (char *)"z2", NULL};

@@ -561,7 +561,7 @@ static int provider_list(struct provider *p, const char *cluster, const char *no
 }
 
 /* What there would be to choose from, if namespaces had sizes and cost anything. */
-static int provider_offerings(struct provider *provider, struct offering **list, size_t *count,
+static int provider_offerings(struct provider *provider, struct offerings *out,
 	const struct bound *bound, struct error *err)
 {
 	static const struct offering shelf[] = {
@@ -572,11 +572,17 @@ static int provider_offerings(struct provider *provider, struct offering **list,
 	(void)bound;
 	if (trouble_due(&provider->troubles, "offerings", err) < 0)
 		return -1;
-	*list = malloc(sizeof(shelf));
-	if (!*list)
+	*out = (struct offerings){.list = malloc(sizeof(shelf)),
+		.count = array_size(shelf),
+		.region = strdup("netns"),
+		.prices_date = "2026-11-01",
+		.prices_source = "invented. Nobody pays.",
+		.currency = "EUR"};
+	if (!out->list || !out->region) {
+		offerings_free(out);
 		return error_set(err, ERROR_CAPACITY, "out of memory");
-	memcpy(*list, shelf, sizeof(shelf));
-	*count = array_size(shelf);
+	}
+	memcpy(out->list, shelf, sizeof(shelf));
 	return 0;
 }
 
