@@ -6,11 +6,14 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "adaptor/proxy_client.h"
 #include "base/bound.h"
+#include "base/cleanup.h"
 #include "base/log.h"
 
 /* One that ends at once is not started more often than this. */
@@ -32,8 +35,41 @@ void proxy_process_reap(struct proxy_process *process)
 	process->pid = -1;
 }
 
+/*
+ * What agent-proxy inherits of our environment, by the beginnings of names. All else stays here: the cloud's credentials
+ * are in it, and agent-proxy is to hold none.
+ */
+static const char *const inherited[] = {"AGENT_PROXY_",
+	"LD_LIBRARY_PATH=", "ASAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "UBSAN_OPTIONS="};
+
+static bool is_inherited(const char *variable)
+{
+	for (size_t i = 0; i < array_size(inherited); i++) {
+		if (!strncmp(variable, inherited[i], strlen(inherited[i])))
+			return true;
+	}
+	return false;
+}
+
+/* The strings stay the environment's. NULL: no memory. */
+static char **environment_of_proxy(void)
+{
+	size_t count = 0;
+	while (environ[count])
+		count++;
+	char **chosen = calloc(count + 1, sizeof(*chosen));
+	for (size_t i = 0, kept = 0; chosen && i < count; i++) {
+		if (is_inherited(environ[i]))
+			chosen[kept++] = environ[i];
+	}
+	return chosen;
+}
+
 static int spawn(const struct proxy_client_settings *settings, pid_t *pid)
 {
+	cleanup(free_ptr) char **environment = environment_of_proxy();
+	if (!environment)
+		return ENOMEM;
 	const char *const arguments[] = {settings->program, "-control-socket", settings->socket,
 		"-log-level", settings->log_level, "-log-format", settings->log_format, NULL};
 	posix_spawn_file_actions_t files;
@@ -51,7 +87,7 @@ static int spawn(const struct proxy_client_settings *settings, pid_t *pid)
 	posix_spawnattr_setsigmask(&attributes, &none);
 	posix_spawnattr_setsigdefault(&attributes, &all);
 	int failed = posix_spawn(pid, settings->program, &files, &attributes,
-		(char *const *)arguments, environ);
+		(char *const *)arguments, environment);
 	posix_spawnattr_destroy(&attributes);
 	posix_spawn_file_actions_destroy(&files);
 	return failed;
