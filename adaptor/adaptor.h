@@ -96,8 +96,11 @@ char *sandbox_instance_of(struct adaptor *adaptor, const char *pod, const char *
 /* On start: reads the journal, adopts what runs, takes down what was half done. */
 int adaptor_adopt(struct adaptor *adaptor, struct error *err);
 
-/* The pod network loses what belongs to no sandbox in the table. */
-void adaptor_reconcile_network(struct adaptor *adaptor);
+/*
+ * The pod network loses what belongs to no sandbox in the table, and to none that a shim still uses: its record may have
+ * been lost, and the pod runs. Where agent-proxy does not say which those are, nothing is taken away.
+ */
+void adaptor_reconcile_network(struct adaptor *adaptor, const struct bound *bound);
 
 /* Running pods get their network set up again, where somebody took something away; what is right stays as it is. */
 void adaptor_mend_network(struct adaptor *adaptor);

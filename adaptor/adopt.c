@@ -8,8 +8,9 @@
  *   stopping,
  *   failed     taken down, where that had not come to its end.
  *
- * The pod network loses what belongs to no sandbox, and so does the folder of the agent sockets.
- * Instances that no record knows are left to the housekeeper, who waits for their grace period.
+ * The folder of the agent sockets loses what belongs to no sandbox, and so does the pod network once agent-proxy has told
+ * what it serves: a record may have been lost while its pod runs. Instances that no record knows are left to the
+ * housekeeper, who waits for their grace period.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -56,29 +57,6 @@ static void adopt_one(struct adaptor *adaptor, struct sandbox *sandbox)
 	sandbox_reap(adaptor, sandbox, false);
 }
 
-/* Ids of all that is in the table, NULL-terminated; strings belong to the sandboxes. */
-static char **live_ids(struct sandbox *const *all)
-{
-	size_t count = 0;
-	while (all[count])
-		count++;
-	char **ids = calloc(count + 1, sizeof(*ids));
-	for (size_t i = 0; ids && i < count; i++)
-		ids[i] = all[i]->record.sandbox;
-	return ids;
-}
-
-void adaptor_reconcile_network(struct adaptor *adaptor)
-{
-	cleanup_error why = ERROR_INIT;
-	struct sandbox **all = sandbox_all(&adaptor->table);
-	cleanup(free_ptr) char **ids = all ? live_ids(all) : NULL;
-	if (ids && adaptor->world->network->reconcile(ids, (uint16_t)adaptor->settings->vxlan_port,
-			   (uint32_t)adaptor->settings->vxlan_min_id, &why) < 0)
-		log_warn("pod network: %s", error_message(&why));
-	sandbox_all_free(&adaptor->table, all);
-}
-
 static void closedir_ptr(DIR **dir)
 {
 	if (*dir)
@@ -122,8 +100,6 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err)
 	free(records);
 	if (result < 0)
 		return -1;
-	/* All are in the table before the first is taken down: the rest of the network is theirs. */
-	adaptor_reconcile_network(adaptor);
 	adaptor_remove_empty_folders(adaptor);
 	struct sandbox **all = sandbox_all(&adaptor->table);
 	for (struct sandbox **s = all; s && *s; s++)
@@ -132,7 +108,16 @@ int adaptor_adopt(struct adaptor *adaptor, struct error *err)
 	return all ? 0 : error_set(err, ERROR_CAPACITY, "out of memory");
 }
 
-/* What agent-proxy serves and nobody here knows: sandboxes that were taken down while it was away. */
+/*
+ * To be taken down: whoever does that may have closed it before it was opened here, or while agent-proxy was away.
+ */
+static bool is_ending(struct adaptor *adaptor, struct sandbox *sandbox)
+{
+	enum sandbox_state state = sandbox_state(&adaptor->table, sandbox);
+	return state == SANDBOX_STOPPING || state == SANDBOX_FAILED;
+}
+
+/* What agent-proxy serves and nobody here knows, or wants any more: sandboxes taken down while it was away. */
 static void close_unknown(struct adaptor *adaptor, const struct bound *bound)
 {
 	const struct world *world = adaptor->world;
@@ -146,6 +131,9 @@ static void close_unknown(struct adaptor *adaptor, const struct bound *bound)
 	for (size_t i = 0; i < count; i++) {
 		struct sandbox *known = sandbox_find(&adaptor->table, served[i].sandbox);
 		if (known) {
+			if (is_ending(adaptor, known))
+				world->proxy_ops->close(world->proxy, served[i].sandbox, bound,
+					NULL);
 			sandbox_unref(&adaptor->table, known);
 			continue;
 		}
@@ -177,5 +165,6 @@ void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound)
 	sandbox_all_free(&adaptor->table, all);
 	if (all)
 		close_unknown(adaptor, bound);
+	adaptor_reconcile_network(adaptor, bound);
 	adaptor_remove_empty_folders(adaptor);
 }

@@ -142,7 +142,8 @@ void adaptor_housekeep(struct adaptor *adaptor)
 		uint64_t count = notice_count(adaptor->table.changed);
 		uint64_t next = earlier(check_grace(adaptor), network_at);
 		if (clock_ns() >= network_at) {
-			adaptor_reconcile_network(adaptor);
+			struct bound ask = bound_within(&until_stopping, LIST_NS);
+			adaptor_reconcile_network(adaptor, &ask);
 			adaptor_mend_network(adaptor);
 			network_at = deadline_in(NETWORK_INTERVAL_NS);
 		}

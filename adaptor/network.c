@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * network.c - what lib/podnetwork is told about a sandbox, and the numbers that rest for a while
+ * network.c - what lib/podnetwork is told about a sandbox, what of the pod network has no owner any more, and the numbers
+ * that rest for a while
  *
  * A VXLAN number that was in use a moment ago is not taken again at once: the old pod VM may not have
  * died yet and would send into the new pod's network.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "adaptor/adaptor.h"
+#include "base/list.h"
+#include "base/log.h"
+
+/* gcc 12's analyzer loses sight of what is kept through an index; LeakSanitizer does not. */
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wanalyzer-malloc-leak"
+#endif
 
 /* Longer than any cloud takes to stop a VM that it was told to delete. */
 #define QUARANTINE_NS (UINT64_C(900) * NS_PER_S)
@@ -30,6 +39,59 @@ struct podnetwork_worker_settings sandbox_network_settings(const struct adaptor 
 		.vxlan_min_id = (uint32_t)settings->vxlan_min_id,
 		.vm_underlay_mtu = (uint32_t)record->vm_underlay_mtu,
 	};
+}
+
+struct living {
+	struct adaptor *adaptor;
+	const struct proxy_sandbox *served; /* by agent-proxy */
+	size_t served_count;
+};
+
+static bool add_id(char **ids, size_t *count, const char *id)
+{
+	ids[*count] = strdup(id);
+	return ids[*count] && ++*count;
+}
+
+/* What podnetwork_worker_reconcile asks. */
+static char **live_sandboxes(void *context)
+{
+	const struct living *living = context;
+	struct sandbox **all = sandbox_all(&living->adaptor->table);
+	size_t known = 0, count = 0;
+	while (all && all[known])
+		known++;
+	char **ids = all ? calloc(known + living->served_count + 1, sizeof(*ids)) : NULL;
+	bool whole = ids != NULL;
+	for (size_t i = 0; whole && i < known; i++)
+		whole = add_id(ids, &count, all[i]->record.sandbox);
+	for (size_t i = 0; whole && i < living->served_count; i++) {
+		if (living->served[i].shim_connections > 0)
+			whole = add_id(ids, &count, living->served[i].sandbox);
+	}
+	sandbox_all_free(&living->adaptor->table, all);
+	if (whole)
+		return ids;
+	list_free(ids);
+	return NULL;
+}
+
+void adaptor_reconcile_network(struct adaptor *adaptor, const struct bound *bound)
+{
+	const struct world *world = adaptor->world;
+	const struct settings *settings = adaptor->settings;
+	struct living living = {.adaptor = adaptor};
+	struct proxy_sandbox *served;
+	cleanup_error why = ERROR_INIT;
+	if (world->proxy_ops->list(world->proxy, &served, &living.served_count, bound, &why) < 0) {
+		log_debug("pod network: what is without an owner stays: %s", error_message(&why));
+		return;
+	}
+	living.served = served;
+	if (world->network->reconcile(live_sandboxes, &living, (uint16_t)settings->vxlan_port,
+		    (uint32_t)settings->vxlan_min_id, &why) < 0)
+		log_warn("pod network: %s", error_message(&why));
+	proxy_sandboxes_free(served, living.served_count);
 }
 
 void quarantine_add(struct quarantine *quarantine, uint32_t vni)

@@ -254,30 +254,61 @@ int sandbox_wait_gone(struct adaptor *adaptor, struct sandbox *sandbox, unsigned
 	}
 }
 
-/* The argument is a sandbox id, to be freed. */
+/* Is there a sign of a sandbox that is not in the table? */
+static bool is_unrecorded(struct adaptor *adaptor, const char *id, const struct bound *bound)
+{
+	const struct world *world = adaptor->world;
+	bool found = journal_is_damaged(&adaptor->journal, id);
+	struct proxy_sandbox *served;
+	size_t count;
+	if (found || world->proxy_ops->list(world->proxy, &served, &count, bound, NULL) < 0)
+		return found;
+	for (size_t i = 0; i < count && !found; i++)
+		found = !strcmp(served[i].sandbox, id);
+	proxy_sandboxes_free(served, count);
+	return found;
+}
+
+static bool is_in_table(struct adaptor *adaptor, const char *id)
+{
+	struct sandbox *sandbox = sandbox_find(&adaptor->table, id);
+	if (sandbox)
+		sandbox_unref(&adaptor->table, sandbox);
+	return sandbox != NULL;
+}
+
+/*
+ * A sandbox whose record is damaged or lost, which agent-proxy may serve all the same. The argument is its id, to be
+ * freed.
+ */
 static void reap_unrecorded(struct adaptor *adaptor, void *argument)
 {
 	cleanup(free_ptr) char *id = argument;
 	const struct world *world = adaptor->world;
 	log_scope(((struct log_context){.sandbox = id}));
 	struct bound bound = {.deadline_ns = deadline_in(ATTEMPT_NS), .cancel = adaptor->quit};
+	struct bound soon = bound_within(&bound, CLOSE_NS);
 	cleanup_error why = ERROR_INIT;
 	cleanup(instance_free) struct instance found = {0};
+	if (!is_unrecorded(adaptor, id, &soon) || is_in_table(adaptor, id))
+		return;
+	log_info("stop of a sandbox without a record");
 	cleanup(free_ptr) char *token = sandbox_token(adaptor, id, &why);
-	struct bound soon = bound_within(&bound, CLOSE_NS);
 	world->proxy_ops->close(world->proxy, id, &soon, NULL);
 	int result = token ? world->driver->find(world->provider, token, &found, &bound, &why) : -1;
 	if (result == 0)
 		result = world->driver->delete (world->provider, found.id, &bound, &why);
 	if (result < 0 && why.kind != ERROR_GONE) {
 		log_warn(
-			"its record is damaged, and its instance could not be deleted: %s; the search for "
+			"it has no record, and its instance could not be deleted: %s; the search for "
 			"instances without a record will find it",
 			error_message(&why));
 		return;
 	}
-	log_info("its record was damaged; its instance is gone");
+	log_info("it had no record; its instance is gone");
 	journal_remove_damaged(&adaptor->journal, id, NULL);
+	adaptor_reconcile_network(adaptor, &bound);
+	adaptor_remove_empty_folders(adaptor);
 }
 
 int sandbox_stop(struct adaptor *adaptor, const char *id, const struct bound *bound,
@@ -287,7 +318,7 @@ int sandbox_stop(struct adaptor *adaptor, const char *id, const struct bound *bo
 		return -1;
 	struct sandbox *sandbox = sandbox_find(&adaptor->table, id);
 	if (!sandbox) {
-		char *copy = journal_is_damaged(&adaptor->journal, id) ? strdup(id) : NULL;
+		char *copy = strdup(id);
 		if (copy && adaptor_spawn(adaptor, reap_unrecorded, copy, NULL) < 0)
 			free(copy);
 		return 0; /* stopped is what it is */

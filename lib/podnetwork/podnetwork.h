@@ -139,12 +139,15 @@ int podnetwork_worker_teardown(const struct podnetwork_worker_settings *settings
 /* Is what set-up needs on this machine? Asked before the first pod comes. */
 int podnetwork_worker_check(struct error *err);
 
+/* The ids of the sandboxes that live at this moment: a new list, freed with list_free. NULL: no memory. */
+typedef char **podnetwork_live(void *context);
+
 /*
- * Start-up: removes filter elements of tunnels whose sandbox is not in live (NULL-terminated ids),
- * and the devices of unknown sandboxes in /run/netns.
+ * Removes filter elements of tunnels whose sandbox does not live, and the devices of such sandboxes in /run/netns. live is
+ * asked after each look at what is there, so a sandbox must be in its answer before its inspection begins.
  */
-int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id,
-	struct error *err);
+int podnetwork_worker_reconcile(podnetwork_live *live, void *context, uint16_t vxlan_port,
+	uint32_t vxlan_min_id, struct error *err);
 
 /*
  * Others may take away what running pods need (a firewall's reload, `ip link delete`): hears of it, in the worker's

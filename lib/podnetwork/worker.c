@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include "base/fault.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "podnetwork/filter.h"
 #include "podnetwork/model.h"
@@ -221,33 +222,49 @@ int podnetwork_worker_check(struct error *err)
 	return nftables_check(err);
 }
 
+/*
+ * Sandboxes come while this goes on. Each is known to live before it makes anything, so who is asked after the look at
+ * what is there cannot take a new one's for a dead one's.
+ */
 struct reconcile {
-	char *const *live;
+	podnetwork_live *live;
+	void *context;
+	char **ids; /* the answer since the last look; NULL: not asked yet */
 	int root_fd;
 	uint16_t port;
 	uint32_t vni_min;
 };
 
+static void looked(struct reconcile *reconcile)
+{
+	list_free(take_ptr(reconcile->ids));
+}
+
+/* NULL: there is no answer, and all must count as living. */
+static char *const *live_ids(struct reconcile *reconcile)
+{
+	if (!reconcile->ids)
+		reconcile->ids = reconcile->live(reconcile->context);
+	return reconcile->ids;
+}
+
 static bool is_live(const char *sandbox, void *arg)
 {
-	const struct reconcile *reconcile = arg;
-	for (char *const *id = reconcile->live; id && *id; id++) {
-		if (!strcmp(*id, sandbox))
-			return true;
-	}
-	return false;
+	char *const *ids = live_ids(arg);
+	return !ids || list_holds(ids, sandbox);
 }
 
 /* Is this temporary name that of a live sandbox, in the middle of being made? */
-static bool is_live_temporary(const char *name, const struct reconcile *reconcile)
+static bool is_live_temporary(const char *name, struct reconcile *reconcile)
 {
-	for (char *const *id = reconcile->live; id && *id; id++) {
+	char *const *ids = live_ids(reconcile);
+	bool found = !ids;
+	for (; ids && *ids && !found; ids++) {
 		char temporary[IFNAMSIZ];
-		reservation_temporary_name(*id, temporary);
-		if (!strcmp(temporary, name))
-			return true;
+		reservation_temporary_name(*ids, temporary);
+		found = !strcmp(temporary, name);
 	}
-	return false;
+	return found;
 }
 
 /* A tunnel device of ours, made in this root netns, that no live sandbox has. */
@@ -276,6 +293,7 @@ static int sweep_netns(const char *name, struct reconcile *reconcile, struct err
 	if (netlink_open(&pod, netns, err) || link_list(&pod, &links, &count, err))
 		return error_prefix(err, "netns %s", path);
 	int32_t root_id = link_netns_id(&pod, reconcile->root_fd);
+	looked(reconcile);
 	for (size_t i = 0; i < count; i++) {
 		if (!orphaned(&links[i], root_id, reconcile))
 			continue;
@@ -296,13 +314,17 @@ static void close_dir(DIR **dir)
 		closedir(*dir);
 }
 
-int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t vxlan_min_id,
-	struct error *err)
+int podnetwork_worker_reconcile(podnetwork_live *live, void *context, uint16_t vxlan_port,
+	uint32_t vxlan_min_id, struct error *err)
 {
 	cleanup(close_fd) int root_fd = netns_open_own(err);
 	if (root_fd < 0)
 		return error_prefix(err, "clean up pod networks");
-	struct reconcile reconcile = {live, root_fd, vxlan_port, vxlan_min_id};
+	cleanup(looked) struct reconcile reconcile = {.live = live,
+		.context = context,
+		.root_fd = root_fd,
+		.port = vxlan_port,
+		.vni_min = vxlan_min_id};
 	cleanup_error first = ERROR_INIT;
 	cleanup(close_dir) DIR *dir = opendir(NETNS_DIR);
 	struct dirent *entry;
@@ -314,6 +336,7 @@ int podnetwork_worker_reconcile(char *const *live, uint16_t vxlan_port, uint32_t
 			error_move(&first, &failed);
 	}
 	cleanup_error failed = ERROR_INIT;
+	looked(&reconcile); /* filter_sweep asks after its own look */
 	if (filter_sweep(vxlan_port, is_live, &reconcile, &failed) && first.kind == ERROR_NONE)
 		error_move(&first, &failed);
 	if (first.kind == ERROR_NONE)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from peerpod import paths, services, ttrpc
+from peerpod import leaks, paths, services, ttrpc
 from peerpod.shim import wait_until
 
 KEY = "io.katacontainers.config.hypervisor."
@@ -322,13 +322,32 @@ def test_a_damaged_record_costs_no_running_pod(world):
     world.stack.kill()
     record = world.stack.state_dir / "sandboxes" / f"{shim.id}.json"
     record.write_text(record.read_text()[:100])
+    network = leaks.in_pod(shim.pod_netns)
     world.start()
     assert f"damaged record moved to {record}.damaged" in world.stack.log()
+    world.stack.wait_log("agent-proxy serves a sandbox that has no record")
     shim.check()
+    assert network and leaks.in_pod(shim.pod_netns) == network  # and it is not cut off
     shim.close()
     shim.stop_vm()
     wait_until(lambda: not world.stack.instances(), 20, "the instance is found by its token")
     wait_until(lambda: not record.with_name(record.name + ".damaged").exists(), 20, "the record is done with")
+    world.nothing_left()
+
+
+def test_a_lost_journal_costs_no_running_pod(world):
+    shim = world.pod()
+    world.stack.kill()
+    (world.stack.state_dir / "sandboxes" / f"{shim.id}.json").unlink()
+    network = leaks.in_pod(shim.pod_netns)
+    world.start()
+    world.stack.wait_log("agent-proxy serves a sandbox that has no record")
+    shim.check()
+    assert network and leaks.in_pod(shim.pod_netns) == network
+    shim.close()
+    shim.stop_vm()
+    wait_until(lambda: not world.stack.instances(), 20, "the instance is found by its token")
+    world.nothing_left()
 
 
 def test_agent_proxy_ends_with_the_last_pod_and_not_before(world):
@@ -351,6 +370,14 @@ def test_an_agent_proxy_that_was_just_started_does_not_outlive_its_adaptor(make_
     proxy = int(world.stack.log().split("agent-proxy started: process ")[1].split()[0])
     world.stack.stop()
     wait_until(lambda: not os.path.exists(f"/proc/{proxy}/exe"), 20, "agent-proxy has ended")
+
+
+def test_agent_proxy_gets_none_of_the_adaptors_secrets(make_world):
+    world = make_world(environment={"CLOUD_API_TOKEN": "withheld", "AGENT_PROXY_GRACE": "40s", "NOTIFY_SOCKET": "@none"}).start()
+    with open(f"/proc/{world.stack.proxy_pid()}/environ", "rb") as file:
+        names = {variable.split(b"=")[0].decode() for variable in file.read().split(b"\0") if variable}
+    assert "AGENT_PROXY_GRACE" in names
+    assert {name for name in names if not name.startswith("AGENT_PROXY_") and not name.endswith("SAN_OPTIONS")} == set()
 
 
 # ---- probes

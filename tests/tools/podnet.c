@@ -15,6 +15,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/list.h"
 #include "base/log.h"
 #include "base/option.h"
 #include "podnetwork/podnetwork.h"
@@ -114,13 +115,17 @@ static int teardown(const struct podnetwork_worker_settings *settings, struct po
 	return podnetwork_worker_teardown(settings, network, err);
 }
 
+static char **live_sandboxes(void *context)
+{
+	return list_split(context);
+}
+
 static int reconcile(const struct podnetwork_worker_settings *settings, struct podnetwork *network,
 	const struct arguments *args, struct error *err)
 {
 	(void)network;
-	char *live[LIST_MAX + 1];
-	split(args->live, live);
-	return podnetwork_worker_reconcile(live, settings->vxlan_port, settings->vxlan_min_id, err);
+	return podnetwork_worker_reconcile(live_sandboxes, args->live, settings->vxlan_port,
+		settings->vxlan_min_id, err);
 }
 
 static int vm_setup(const struct podnetwork_worker_settings *settings, struct podnetwork *network,

@@ -156,11 +156,41 @@ static void test_the_process_may_end_in_the_middle_of_it_all(void **state)
 	fake_node_free(&node);
 }
 
+/* Somebody who clears away what has no owner, all the time. */
+static void *sweep(void *argument)
+{
+	atomic_bool *done = argument;
+	while (!atomic_load(done))
+		adaptor_reconcile_network(&node.adaptor, &BOUND_NONE);
+	return NULL;
+}
+
+static void test_a_new_pod_is_not_taken_for_what_has_no_owner(void **state)
+{
+	(void)state;
+	fake_reset();
+	fake_node_init(&node, NULL);
+	atomic_bool done = false;
+	pthread_t sweeper;
+	assert_int_equal(pthread_create(&sweeper, NULL, sweep, &done), 0);
+	for (int i = 0; i < ROUNDS; i++) {
+		assert_int_equal(fake_create(&node, "s1", NULL), 0);
+		assert_int_equal(fake_count().reservations, 1);
+		assert_int_equal(sandbox_start(&node.adaptor, "s1", &BOUND_NONE, NULL), 0);
+		assert_int_equal(fake_count().tunnels, 1);
+		assert_int_equal(sandbox_stop(&node.adaptor, "s1", &BOUND_NONE, NULL), 0);
+	}
+	atomic_store(&done, true);
+	pthread_join(sweeper, NULL);
+	fake_node_free(&node);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_many_callers_leave_nothing_and_make_no_second_instance),
 		cmocka_unit_test(test_the_process_may_end_in_the_middle_of_it_all),
+		cmocka_unit_test(test_a_new_pod_is_not_taken_for_what_has_no_owner),
 	};
 	int failed = cmocka_run_group_tests_name("adaptor_concurrency", tests, NULL, NULL);
 	notice_free(fake_changed);

@@ -519,6 +519,50 @@ static void test_a_running_pod_survives_a_restart(void **state)
 	fake_node_free(&node);
 }
 
+static void test_what_is_being_taken_down_is_not_served_again(void **state)
+{
+	(void)state;
+	node_with(NULL);
+	assert_int_equal(fake_create(&node, "s1", NULL), 0);
+	assert_int_equal(start("s1", NULL), 0);
+	fake_faults.delete = ERROR_RETRY;
+	assert_int_equal(stop("s1", NULL), -1);
+	/* An agent-proxy that came back meanwhile was told of it a moment before the stop. */
+	fake_set_shims("s1", 0);
+	adaptor_serve_all(&node.adaptor, &BOUND_NONE);
+	assert_int_equal(fake_count().served, 0);
+	fake_node_down(&node);
+	fake_faults.delete = ERROR_NONE;
+	fake_node_up(&node);
+	assert_true(fake_wait_for(&node, table_is_empty));
+	assert_nothing_left();
+	fake_node_free(&node);
+}
+
+static void test_a_lost_record_costs_no_pod_its_network_and_a_stop_finds_its_instance(void **state)
+{
+	(void)state;
+	char path[100];
+	node_with(NULL);
+	assert_int_equal(fake_create(&node, "s1", NULL), 0);
+	assert_int_equal(start("s1", NULL), 0);
+	fake_set_shims("s1", 1);
+	fake_node_down(&node);
+	snprintf(path, sizeof(path), "%s/state/sandboxes/s1.json", node.folder);
+	assert_int_equal(unlink(path), 0);
+	fake_node_up(&node);
+	adaptor_serve_all(&node.adaptor, &BOUND_NONE);
+	assert_int_equal(fake_count().tunnels, 1);
+	assert_int_equal(fake_count().served, 1);
+	fake_set_shims("s1", 0);
+	assert_int_equal(stop("s1", NULL), 0);
+	fake_node_down(&node); /* waits for what goes on in the background */
+	assert_int_equal(fake_count().instances, 0);
+	assert_int_equal(fake_count().tunnels, 0);
+	assert_int_equal(fake_count().served, 0);
+	fake_node_free(&node);
+}
+
 static void test_a_created_sandbox_can_be_started_after_a_restart(void **state)
 {
 	(void)state;
@@ -669,6 +713,9 @@ int main(void)
 		cmocka_unit_test(test_only_old_instances_of_this_very_node_are_orphans),
 		cmocka_unit_test(test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it),
 		cmocka_unit_test(test_a_running_pod_survives_a_restart),
+		cmocka_unit_test(test_what_is_being_taken_down_is_not_served_again),
+		cmocka_unit_test(
+			test_a_lost_record_costs_no_pod_its_network_and_a_stop_finds_its_instance),
 		cmocka_unit_test(test_a_created_sandbox_can_be_started_after_a_restart),
 		cmocka_unit_test(test_a_deletion_is_finished_after_a_restart),
 		cmocka_unit_test(test_parts_that_a_creation_left_behind_go_after_a_restart),

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/list.h"
 
 #define THINGS_MAX 512
 
@@ -345,17 +346,18 @@ static int network_teardown(const struct podnetwork_worker_settings *settings,
 	return 0;
 }
 
-static int network_reconcile(char *const *live, uint16_t port, uint32_t min_id, struct error *err)
+static int network_reconcile(podnetwork_live *live, void *context, uint16_t port, uint32_t min_id,
+	struct error *err)
 {
 	(void)port;
 	(void)min_id;
 	(void)err;
+	bound_sleep(&BOUND_NONE, NS_PER_MS / 2, "look", NULL); /* there are many namespaces */
 	pthread_mutex_lock(&lock);
+	cleanup(list_free_ptr) char **ids = live(context);
 	for (size_t i = 0; i < THINGS_MAX; i++) {
-		bool known = things[i].kind != TUNNEL && things[i].kind != RESERVATION;
-		for (char *const *id = live; *id; id++)
-			known |= !strcmp(*id, things[i].sandbox);
-		if (!known)
+		bool ours = things[i].kind == TUNNEL || things[i].kind == RESERVATION;
+		if (ours && !list_holds(ids, things[i].sandbox))
 			things[i].kind = FREE;
 	}
 	pthread_mutex_unlock(&lock);
