@@ -22,6 +22,7 @@
 #include "adaptor/proxy_client.h"
 #include "adaptor/service.h"
 #include "base/cleanup.h"
+#include "base/descriptors.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "providers/loader.h"
@@ -277,6 +278,7 @@ static int run(struct configuration *configuration)
 	end_signals(&signals);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	descriptors_allow_many();
 	int result = begin(&process, &err);
 	if (result == 0) {
 		int signal_number = 0;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/bound.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/option.h"
 #include "vsock-proxy/control.h"
@@ -174,6 +175,7 @@ int main(int argc, char **argv)
 	log_format_parse(settings.log_format, &format, NULL);
 	log_init(PROGRAM, level, format);
 	signal(SIGPIPE, SIG_IGN);
+	descriptors_allow_many();
 	int result = serve(&err);
 	if (result < 0)
 		log_error("%s", error_message(&err));

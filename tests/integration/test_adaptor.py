@@ -3,6 +3,7 @@
 
 import json
 import os
+import resource
 import socket
 import stat
 import subprocess
@@ -378,6 +379,17 @@ def test_agent_proxy_gets_none_of_the_adaptors_secrets(make_world):
         names = {variable.split(b"=")[0].decode() for variable in file.read().split(b"\0") if variable}
     assert "AGENT_PROXY_GRACE" in names
     assert {name for name in names if not name.startswith("AGENT_PROXY_") and not name.endswith("SAN_OPTIONS")} == set()
+
+
+def test_the_soft_limit_of_descriptors_is_not_ours(make_world):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # inherited
+    try:
+        world = make_world().start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for pid in (world.stack.process.pid, world.stack.proxy_pid()):
+        assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (min(hard, 65536), hard)
 
 
 # ---- probes
