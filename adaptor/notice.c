@@ -7,13 +7,15 @@
  */
 #include "adaptor/notice.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
 #include "base/cleanup.h"
+
+/* Without a descriptor to be woken by: how often to look. */
+#define LOOK_NS (100 * NS_PER_MS)
 
 struct waiter {
 	struct waiter *next;
@@ -72,12 +74,23 @@ static void remove_waiter(struct notice *notice, const struct waiter *waiter)
 	pthread_mutex_unlock(&notice->lock);
 }
 
+/* Descriptors have run out. Whoever waits in a loop must not take that for a change, nor give up what it waits for. */
+static int wait_by_looking(struct notice *notice, uint64_t seen, const struct bound *bound,
+	const char *what, struct error *err)
+{
+	while (notice_count(notice) == seen) {
+		if (bound_sleep(bound, LOOK_NS, what, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int notice_wait(struct notice *notice, uint64_t seen, const struct bound *bound, const char *what,
 	struct error *err)
 {
 	cleanup(close_fd) int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fd < 0)
-		return error_set_errno(err, errno, "%s", what);
+		return wait_by_looking(notice, seen, bound, what, err);
 	struct waiter waiter = {.fd = fd};
 	pthread_mutex_lock(&notice->lock);
 	bool changed = notice->count != seen;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -497,6 +498,40 @@ static void test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it(voi
 	fake_node_free(&node);
 }
 
+/* ---- when the machine has no more of something ---- */
+
+static void *post_soon(void *argument)
+{
+	bound_sleep(&BOUND_NONE, 20 * NS_PER_MS, "wait", NULL);
+	notice_post(argument);
+	return NULL;
+}
+
+static void test_a_wait_without_a_descriptor_is_a_wait(void **state)
+{
+	(void)state;
+	cleanup_error err = ERROR_INIT;
+	struct notice *notice = notice_new(&err);
+	struct rlimit before, none;
+	pthread_t thread;
+	assert_non_null(notice);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	struct bound soon = bound_within(&BOUND_NONE, 30 * NS_PER_MS);
+	int timed_out = notice_wait(notice, 0, &soon, "wait", &err);
+	struct bound long_enough = bound_within(&BOUND_NONE, 20 * NS_PER_S);
+	int created = pthread_create(&thread, NULL, post_soon, notice);
+	int posted = notice_wait(notice, 0, &long_enough, "wait", NULL);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(created, 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(timed_out, -1);
+	assert_int_equal(err.kind, ERROR_TIMEOUT);
+	assert_int_equal(posted, 0);
+	notice_free(notice);
+}
+
 /* ---- restarts ---- */
 
 static void test_a_running_pod_survives_a_restart(void **state)
@@ -712,6 +747,7 @@ int main(void)
 		cmocka_unit_test(test_a_sandbox_without_a_shim_goes_after_its_grace),
 		cmocka_unit_test(test_only_old_instances_of_this_very_node_are_orphans),
 		cmocka_unit_test(test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it),
+		cmocka_unit_test(test_a_wait_without_a_descriptor_is_a_wait),
 		cmocka_unit_test(test_a_running_pod_survives_a_restart),
 		cmocka_unit_test(test_what_is_being_taken_down_is_not_served_again),
 		cmocka_unit_test(
