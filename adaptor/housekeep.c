@@ -60,7 +60,10 @@ static const char *judge(struct adaptor *adaptor, struct sandbox *sandbox, bool 
 		/* somebody is at it */
 	} else if (sandbox->stop_wanted || sandbox->record.state == SANDBOX_FAILED ||
 		   sandbox->record.state == SANDBOX_STOPPING) {
-		why = "nobody is taking it down";
+		if (now >= sandbox->reap_again_ns)
+			why = "nobody is taking it down";
+		else
+			*next = earlier(*next, sandbox->reap_again_ns);
 	} else if (sandbox->record.state == SANDBOX_CREATED) {
 		if (idle >= settings->create_grace_ns)
 			why = "created, and not started within the grace period";

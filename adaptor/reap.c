@@ -229,6 +229,7 @@ unsigned sandbox_reap(struct adaptor *adaptor, struct sandbox *sandbox, bool sto
 		error_message(&why));
 	pthread_mutex_lock(&adaptor->table.lock);
 	sandbox->reaping = false;
+	sandbox->reap_again_ns = deadline_in(BACKOFF_FIRST_NS);
 	pthread_mutex_unlock(&adaptor->table.lock);
 	report_failure(adaptor, sandbox, &why);
 	sandbox_unref(&adaptor->table, sandbox);

@@ -11,7 +11,7 @@ $(call program,cloud-api-adaptor,$(wildcard adaptor/*.c) $(provider_loader_src),
 $(call unit_test,annotations_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
 $(call unit_test,settings_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
 $(call unit_test,journal_test,$(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
-$(call unit_test,adaptor_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
+$(call unit_test,adaptor_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs),-Wl$(comma)--wrap=threads_start)
 $(call unit_test,adaptor_concurrency_test,tests/unit/fake_world.c $(adaptor_core_src),$(adaptor_libs),$(adaptor_pkgs))
 $(call fuzz_target,annotations,adaptor/annotations.c adaptor/sandbox_id.c,base initdata)
 $(call fuzz_target,journal_record,adaptor/record.c adaptor/state.c,base podnetwork)

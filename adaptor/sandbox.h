@@ -28,13 +28,14 @@ struct sandbox {
 	/* under the table's lock: */
 	struct sandbox *next;
 	unsigned references;
-	bool created;          /* CreateVM is through with it */
-	bool inherited;        /* from the process before: what it did may be cut off anywhere */
-	bool gone;             /* taken down and forgotten */
-	bool stop_wanted;      /* StopVM came, or a grace period passed */
-	bool reaping;          /* a reaper has it, or will */
-	unsigned failed_reaps; /* attempts to take it down that failed */
-	char *reap_failure;    /* why the last one did; NULL */
+	bool created;           /* CreateVM is through with it */
+	bool inherited;         /* from the process before: what it did may be cut off anywhere */
+	bool gone;              /* taken down and forgotten */
+	bool stop_wanted;       /* StopVM came, or a grace period passed */
+	bool reaping;           /* a reaper has it, or will */
+	unsigned failed_reaps;  /* attempts to take it down that failed */
+	char *reap_failure;     /* why the last one did; NULL */
+	uint64_t reap_again_ns; /* clock: there was no thread for a reaper; when to try once more */
 	struct cancel *start_cancel; /* of the StartVM at work, or NULL */
 	uint64_t shim_seen_ns;       /* clock: created, running, or a shim was connected */
 };

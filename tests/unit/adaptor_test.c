@@ -2,6 +2,7 @@
 /* CreateVM, StartVM, StopVM and what follows them, against a world in memory. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -532,6 +533,45 @@ static void test_a_wait_without_a_descriptor_is_a_wait(void **state)
 	notice_free(notice);
 }
 
+/* Threads that cannot be had, as where a container may have no more of them. */
+static atomic_bool no_threads;
+static atomic_uint refused_threads;
+
+int __wrap_threads_start(struct threads *threads, size_t stack, void (*run)(void *), void *argument,
+	struct error *err);
+int __real_threads_start(struct threads *threads, size_t stack, void (*run)(void *), void *argument,
+	struct error *err);
+
+int __wrap_threads_start(struct threads *threads, size_t stack, void (*run)(void *), void *argument,
+	struct error *err)
+{
+	if (!atomic_load(&no_threads))
+		return __real_threads_start(threads, stack, run, argument, err);
+	atomic_fetch_add(&refused_threads, 1);
+	return error_set(err, ERROR_CAPACITY, "start a thread: Resource temporarily unavailable");
+}
+
+static void test_without_a_thread_a_sandbox_is_taken_down_later(void **state)
+{
+	(void)state;
+	cleanup_error err = ERROR_INIT;
+	node_with(NULL);
+	assert_int_equal(adaptor_spawn(&node.adaptor, housekeep, NULL, NULL), 0);
+	assert_int_equal(fake_create(&node, "s1", NULL), 0);
+	atomic_store(&no_threads, true);
+	assert_int_equal(stop("s1", &err), -1);
+	assert_string_equal(error_message(&err),
+		"stop pod shop/web: start a thread: Resource temporarily unavailable (it is taken down in the "
+		"background)");
+	/* Long enough to be asked a thousand times by somebody who does nothing else. */
+	bound_sleep(&BOUND_NONE, 300 * NS_PER_MS, "look", NULL);
+	assert_true(atomic_load(&refused_threads) <= 2);
+	atomic_store(&no_threads, false);
+	assert_true(fake_wait_for(&node, table_is_empty));
+	assert_nothing_left();
+	fake_node_free(&node);
+}
+
 /* ---- restarts ---- */
 
 static void test_a_running_pod_survives_a_restart(void **state)
@@ -748,6 +788,7 @@ int main(void)
 		cmocka_unit_test(test_only_old_instances_of_this_very_node_are_orphans),
 		cmocka_unit_test(test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it),
 		cmocka_unit_test(test_a_wait_without_a_descriptor_is_a_wait),
+		cmocka_unit_test(test_without_a_thread_a_sandbox_is_taken_down_later),
 		cmocka_unit_test(test_a_running_pod_survives_a_restart),
 		cmocka_unit_test(test_what_is_being_taken_down_is_not_served_again),
 		cmocka_unit_test(
