@@ -14,6 +14,8 @@
 
 /* Upstream's CA lives two years; ours is replaced while a pod VM's certificate still has a year. */
 #define CA_LIFETIME_MIN_S (INT64_C(365) * 24 * 3600)
+/* Clouds take less in a tag. */
+#define CLUSTER_NAME_MAX 256
 #define PEM_FILE_MAX ((size_t)64 * 1024)
 #define KEY_MARK "-----BEGIN PRIVATE KEY-----"
 /* What certificates for forwarders must be made out to when the operator makes them. */
@@ -209,32 +211,64 @@ int node_identity_issue(struct node_identity *identity, const struct settings *s
 	return result < 0 ? error_prefix(err, "certificates of the tunnel") : 0;
 }
 
+static char *new_cluster_name(const char *file, struct error *err)
+{
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	unsigned char number[8];
+	/* Not OpenSSL's: an adaptor that serves no pod yet has no need of it in memory. */
+	if (getrandom(number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
+		error_set(err, ERROR_INTERNAL, "no random bytes for it");
+		return NULL;
+	}
+	buf_append_text(&text, "unnamed-");
+	hex_encode(number, sizeof(number), &text);
+	if (text.failed)
+		error_set(err, ERROR_CAPACITY, "out of memory");
+	else if (file_write(file, 0600, text.data, text.len, err) == 0)
+		return buf_take(&text);
+	return NULL;
+}
+
+/* With another name none of this node's instances would be found again: only where there is none one is made. */
+static char *kept_cluster_name(const char *file, struct error *err)
+{
+	cleanup(buf_free) struct buf text = BUF_INIT;
+	cleanup_error why = ERROR_INIT;
+	if (file_read(file, CLUSTER_NAME_MAX, &text, &why) < 0) {
+		if (why.kind == ERROR_GONE)
+			return new_cluster_name(file, err);
+		error_move(err, &why);
+		return NULL;
+	}
+	size_t len = strcspn(buf_text(&text), "\n");
+	if (!len) {
+		error_set(err, ERROR_INVALID, "%s is empty", file);
+		return NULL;
+	}
+	char *name = strndup(buf_text(&text), len);
+	if (!name)
+		error_set(err, ERROR_CAPACITY, "out of memory");
+	return name;
+}
+
 char *node_cluster_name(const struct settings *settings, struct error *err)
 {
 	cleanup(free_ptr) char *file = NULL;
-	cleanup(buf_free) struct buf text = BUF_INIT;
-	cleanup_error why = ERROR_INIT;
-	if (*settings->cluster_name)
-		return strdup(settings->cluster_name);
-	if (asprintf(&file, "%s/cluster", settings->state_dir) < 0)
+	if (*settings->cluster_name) {
+		char *name = strdup(settings->cluster_name);
+		if (!name)
+			error_set(err, ERROR_CAPACITY, "out of memory");
+		return name;
+	}
+	if (asprintf(&file, "%s/cluster", settings->state_dir) < 0) {
 		file = NULL;
-	if (file && file_read(file, 256, &text, &why) == 0) {
-		size_t len = strcspn(buf_text(&text), "\n");
-		if (len)
-			return strndup(buf_text(&text), len);
-	}
-	unsigned char number[8];
-	/* Not OpenSSL's: an adaptor that serves no pod yet has no need of it in memory. */
-	if (!file || getrandom(number, sizeof(number), 0) != (ssize_t)sizeof(number)) {
-		error_set(err, ERROR_INTERNAL,
-			"no random bytes for the name of this node's cluster");
+		error_set(err, ERROR_CAPACITY, "out of memory");
 		return NULL;
 	}
-	buf_free(&text);
-	text = BUF_INIT;
-	buf_append_text(&text, "unnamed-");
-	hex_encode(number, sizeof(number), &text);
-	if (file_write(file, 0600, text.data, text.len, err) < 0)
-		return NULL;
-	return buf_take(&text);
+	char *name = kept_cluster_name(file, err);
+	if (!name)
+		error_prefix(err,
+			"name of this node's cluster (mend it, or set -cluster-name to the name that its "
+			"instances bear)");
+	return name;
 }

@@ -122,6 +122,20 @@ def test_a_socket_of_a_newer_instance_is_never_unlinked(world):
     os.unlink(world.stack.socket)
 
 
+@pytest.mark.parametrize("content, message", [("x" * 300, "is larger than the limit of 256 bytes"), ("", "is empty")])
+def test_a_cluster_name_that_cannot_be_read_is_not_replaced(make_world, content, message):
+    world = make_world()
+    world.stack.state_dir.mkdir(mode=0o700)
+    name = world.stack.state_dir / "cluster"
+    name.write_text(content)
+    world.stack.start(wait=False)
+    assert world.stack.process.wait(30) == 1
+    world.stack.process = None
+    assert "name of this node's cluster (mend it, or set -cluster-name" in world.stack.log()
+    assert f"{name} {message}" in world.stack.log()
+    assert name.read_text() == content
+
+
 def test_its_own_socket_goes_with_it(world):
     assert world.stack.stop() == 0
     assert not os.path.exists(world.stack.socket)
