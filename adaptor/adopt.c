@@ -72,11 +72,11 @@ void adaptor_remove_empty_folders(struct adaptor *adaptor)
 		if (entry->d_name[0] == '.')
 			continue;
 		struct sandbox *known = sandbox_find(&adaptor->table, entry->d_name);
+		struct log_context context = {.sandbox = entry->d_name};
 		if (known)
 			sandbox_unref(&adaptor->table, known);
 		else if (unlinkat(dirfd(pods), entry->d_name, AT_REMOVEDIR) == 0)
-			log_info("removed the empty folder of sandbox %s, which has no record",
-				entry->d_name);
+			log_info_ctx(&context, "it has no record: removed its empty folder");
 	}
 }
 

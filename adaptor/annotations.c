@@ -213,6 +213,7 @@ static const struct {
 	rule *read;
 	size_t place;
 } rules[] = {
+	/* NAME_RULES */
 	{POD_NAME_KEY, read_name, offsetof(struct pod_request, pod)},
 	{POD_NAMESPACE_KEY, read_namespace, offsetof(struct pod_request, pod_namespace)},
 	{HYPERVISOR_KEY("machine_type"), read_machine_type,
@@ -225,6 +226,9 @@ static const struct {
 		offsetof(struct pod_request, gpu_model)},
 	{HYPERVISOR_KEY("cc_init_data"), read_initdata, offsetof(struct pod_request, initdata)},
 };
+
+/* The first so many say who it is. */
+#define NAME_RULES 2
 
 static const char *value_of(const struct annotation *annotations, size_t count, const char *key)
 {
@@ -268,16 +272,22 @@ static int take_apart_name(struct pod_request *request, struct error *err)
 	return put_text(parts[1], &request->pod, err);
 }
 
-static int read_all(const struct annotation *annotations, size_t count, struct pod_request *request,
-	struct error *err)
+static int read_rules(const struct annotation *annotations, size_t count, size_t first, size_t end,
+	struct pod_request *request, struct error *err)
 {
-	for (size_t i = 0; i < array_size(rules); i++) {
+	for (size_t i = first; i < end; i++) {
 		const char *value = value_of(annotations, count, rules[i].key);
 		if (rules[i].read(value, (char *)request + rules[i].place, err) < 0)
 			return error_prefix(err, "annotation %s", rules[i].key);
 	}
-	if (put_text("", &request->pod_uid, err) < 0 || take_apart_name(request, err) < 0 ||
-		take_apart_machine_type(request, err) < 0)
+	return 0;
+}
+
+static int read_names(const struct annotation *annotations, size_t count,
+	struct pod_request *request, struct error *err)
+{
+	if (read_rules(annotations, count, 0, NAME_RULES, request, err) < 0 ||
+		put_text("", &request->pod_uid, err) < 0 || take_apart_name(request, err) < 0)
 		return -1;
 	if (!*request->pod_namespace)
 		return error_set(err, ERROR_INVALID,
@@ -289,11 +299,23 @@ static int read_all(const struct annotation *annotations, size_t count, struct p
 	return 0;
 }
 
+int annotations_read_names(const struct annotation *annotations, size_t count,
+	struct pod_request *request, struct error *err)
+{
+	*request = (struct pod_request){0};
+	if (read_names(annotations, count, request, err) == 0)
+		return 0;
+	pod_request_free(request);
+	return -1;
+}
+
 int annotations_read(const struct annotation *annotations, size_t count,
 	struct pod_request *request, struct error *err)
 {
 	*request = (struct pod_request){0};
-	if (read_all(annotations, count, request, err) == 0)
+	if (read_names(annotations, count, request, err) == 0 &&
+		read_rules(annotations, count, NAME_RULES, array_size(rules), request, err) == 0 &&
+		take_apart_machine_type(request, err) == 0)
 		return 0;
 	pod_request_free(request);
 	return -1;

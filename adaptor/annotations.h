@@ -36,7 +36,11 @@ struct pod_request {
 	int64_t gpus;
 };
 
-/* On failure nothing is left to free. */
+/* Who it is, and nothing else: pod, pod_namespace and pod_uid. On failure nothing is left to free. */
+int annotations_read_names(const struct annotation *annotations, size_t count,
+	struct pod_request *request, struct error *err);
+
+/* All of it. On failure nothing is left to free. */
 int annotations_read(const struct annotation *annotations, size_t count,
 	struct pod_request *request, struct error *err);
 void pod_request_free(struct pod_request *request);

@@ -193,30 +193,21 @@ static int create_owned(struct adaptor *adaptor, struct sandbox *sandbox, const 
 	return journal_write(&adaptor->journal, record, FAULT_CREATE_RECORD, err);
 }
 
-int sandbox_create(struct adaptor *adaptor, const char *id, const struct annotation *annotations,
-	size_t count, const char *netns_path, char **agent_socket, struct error *err)
+static int create(struct adaptor *adaptor, const char *id, struct pod_request *request,
+	const char *netns_path, char **agent_socket, struct error *err)
 {
-	cleanup(pod_request_free) struct pod_request request = {0};
 	cleanup(record_free) struct record record = {0};
-	if (sandbox_id_check(id, err) < 0)
-		return -1;
-	if (annotations_read(annotations, count, &request, err) < 0)
-		return error_prefix(err, "sandbox %s", id);
-	cleanup(free_ptr) char *pod = NULL;
-	if (asprintf(&pod, "pod %s/%s", request.pod_namespace, request.pod) < 0)
-		pod = NULL;
 	if (check_netns(netns_path, &record, err) < 0 ||
-		fill_record(adaptor, id, netns_path, &request, &record, err) < 0)
-		return error_prefix(err, "%s", pod ? pod : "pod");
+		fill_record(adaptor, id, netns_path, request, &record, err) < 0)
+		return -1;
 	struct sandbox *sandbox = sandbox_new(&record, err);
 	if (!sandbox)
 		return -1;
-	log_scope(sandbox_log_context(sandbox));
 	pthread_mutex_lock(&sandbox->owner);
 	int result = sandbox_add(&adaptor->table, sandbox, err);
 	bool added = result == 0;
 	if (added)
-		result = create_owned(adaptor, sandbox, request.initdata, err);
+		result = create_owned(adaptor, sandbox, request->initdata, err);
 	if (result == 0)
 		*agent_socket = strdup(sandbox->record.agent_socket);
 	if (result == 0 && !*agent_socket)
@@ -229,8 +220,6 @@ int sandbox_create(struct adaptor *adaptor, const char *id, const struct annotat
 			"created; vCPUs %lld, memory %lld MiB, type \"%s\", image \"%s\" (0 and \"\": default)",
 			(long long)sandbox->record.vcpus, (long long)sandbox->record.memory_mib,
 			sandbox->record.instance_type, sandbox->record.image);
-	if (result < 0)
-		error_prefix(err, "%s", pod ? pod : "pod");
 	if (result < 0 && added) {
 		/* A caller that tries again at once must not find what is being taken down. */
 		struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S),
@@ -240,4 +229,25 @@ int sandbox_create(struct adaptor *adaptor, const char *id, const struct annotat
 	}
 	sandbox_unref(&adaptor->table, sandbox);
 	return result;
+}
+
+int sandbox_create(struct adaptor *adaptor, const char *id, const struct annotation *annotations,
+	size_t count, const char *netns_path, char **agent_socket, struct error *err)
+{
+	/* For messages; the request's own names go into the record. */
+	cleanup(pod_request_free) struct pod_request names = {0};
+	cleanup(pod_request_free) struct pod_request request = {0};
+	if (sandbox_id_check(id, err) < 0)
+		return -1;
+	bool named = annotations_read_names(annotations, count, &names, NULL) == 0;
+	log_scope(((struct log_context){id, names.pod, names.pod_namespace}));
+	if (annotations_read(annotations, count, &request, err) == 0 &&
+		create(adaptor, id, &request, netns_path, agent_socket, err) == 0)
+		return 0;
+	if (named)
+		error_prefix(err, "pod %s/%s", names.pod_namespace, names.pod);
+	else
+		error_prefix(err, "sandbox %s", id);
+	log_warn("CreateVM: %s", error_message(err));
+	return -1;
 }

@@ -129,6 +129,7 @@ int journal_read_all(const struct journal *journal, struct record **records, siz
 			remove_temporary(journal, entry->d_name);
 			continue;
 		}
+		log_scope(((struct log_context){.sandbox = id}));
 		cleanup(free_ptr) char *path = record_path(journal, id, "");
 		struct record *grown = reallocarray(*records, *count + 1, sizeof(**records));
 		if (grown)

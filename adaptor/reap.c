@@ -225,8 +225,8 @@ unsigned sandbox_reap(struct adaptor *adaptor, struct sandbox *sandbox, bool sto
 	if (!begin || adaptor_spawn(adaptor, reap, sandbox, &why) == 0)
 		return failed_before;
 	/* The housekeeper comes by again. */
-	log_error_ctx(&(struct log_context){.sandbox = sandbox->record.sandbox}, "take down: %s",
-		error_message(&why));
+	struct log_context context = sandbox_log_context(sandbox);
+	log_error_ctx(&context, "take down: %s", error_message(&why));
 	pthread_mutex_lock(&adaptor->table.lock);
 	sandbox->reaping = false;
 	sandbox->reap_again_ns = deadline_in(BACKOFF_FIRST_NS);

@@ -42,10 +42,8 @@ static int create_vm(void *context, struct ttrpc_call *call, struct error *err)
 			request->annotations[i]->value};
 	cleanup(free_ptr) char *agent_socket = NULL;
 	if (sandbox_create(adaptor, request->id, annotations, request->n_annotations,
-		    request->networknamespacepath, &agent_socket, err) < 0) {
-		log_warn("CreateVM: %s", error_message(err));
+		    request->networknamespacepath, &agent_socket, err) < 0)
 		return -1;
-	}
 	Hypervisor__CreateVMResponse response = HYPERVISOR__CREATE_VMRESPONSE__INIT;
 	response.agentsocketpath = agent_socket;
 	return message_pack(&response.base, &call->reply, err);

@@ -134,7 +134,7 @@ static void opened(void *context, struct tunnel *tunnel, const struct error *err
 		return;
 	}
 	control_answer_error(peer, stream, err);
-	log_error("open sandbox %s: %s", view.sandbox, error_message(err));
+	log_error_ctx(view.log, "open: %s", error_message(err));
 	/* A tunnel that never was up is of no use to anybody; one that serves a pod is kept. */
 	if (view.ever_up || err->kind == ERROR_CANCELED)
 		return;
@@ -194,6 +194,7 @@ static void wait_for(struct peer *peer, uint32_t stream, struct tunnel *tunnel, 
 static void call_open(struct peer *peer, uint32_t stream, const ProtobufCMessage *message)
 {
 	const Agentproxy__OpenRequest *request = (const Agentproxy__OpenRequest *)message;
+	log_scope(((struct log_context){request->sandbox, request->pod, request->pod_namespace}));
 	cleanup_error err = ERROR_INIT;
 	struct tunnel_settings settings = {0};
 	struct tunnel *tunnel = NULL;
@@ -222,7 +223,9 @@ static void call_close(struct peer *peer, uint32_t stream, const ProtobufCMessag
 	const Agentproxy__CloseRequest *request = (const Agentproxy__CloseRequest *)message;
 	struct served **link = find(peer->control, request->sandbox);
 	if (*link) {
-		log_info("closing sandbox %s", request->sandbox);
+		struct tunnel_view view;
+		tunnel_look((*link)->tunnel, &view);
+		log_info_ctx(view.log, "closing");
 		drop(peer->control, link);
 	}
 	Agentproxy__CloseResponse response;

@@ -236,6 +236,7 @@ void tunnel_look(struct tunnel *t, struct tunnel_view *view)
 {
 	const struct error *trouble = dialer_trouble(t->dialer, NULL, NULL);
 	*view = (struct tunnel_view){
+		.log = &t->log,
 		.sandbox = t->sandbox,
 		.state = state_names[t->state],
 		.address = t->address,

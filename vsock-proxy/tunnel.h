@@ -59,6 +59,7 @@ bool tunnel_same(const struct tunnel *tunnel, const struct tunnel_settings *sett
 
 /* For List. */
 struct tunnel_view {
+	const struct log_context *log;
 	const char *sandbox, *state, *address, *last_error, *socket_path;
 	bool ever_up, resumable;
 	uint32_t shim_connections, reconnects;

@@ -153,8 +153,8 @@ def test_its_own_socket_goes_with_it(world):
         ({"networkNamespacePath": "/nonexistent"}, "pod default/web: network namespace /nonexistent: No such file or directory"),
         ({"networkNamespacePath": "/etc/hostname"}, "pod default/web: pod network: "),
         ({NAME: ""}, f"annotation {NAME}: is missing or empty"),
-        ({KEY + "default_vcpus": "many"}, f'annotation {KEY}default_vcpus: "many" is no number of vCPUs'),
-        ({KEY + "cc_init_data": "no = [toml"}, f"annotation {KEY}cc_init_data: "),
+        ({KEY + "default_vcpus": "many"}, f'pod default/web: annotation {KEY}default_vcpus: "many" is no number of vCPUs'),
+        ({KEY + "cc_init_data": "no = [toml"}, f"pod default/web: annotation {KEY}cc_init_data: "),
     ],
 )
 def test_create_vm_refuses_what_is_wrong(world, change, message):
@@ -169,6 +169,28 @@ def test_create_vm_refuses_what_is_wrong(world, change, message):
     assert refused.value.code in (3, 5)
     assert world.stack.records() == []
     world.nothing_left()
+
+
+def test_every_line_that_concerns_a_sandbox_names_it_and_its_pod(make_world):
+    world = make_world(options=["-log-format=json"]).start()
+    refused = world.shim("refused")
+    with world.stack.hypervisor() as hypervisor, pytest.raises(ttrpc.Status):
+        annotations = {**refused.vm_annotations(), KEY + "default_vcpus": "many"}
+        hypervisor.CreateVM(id=refused.id, networkNamespacePath=refused.netns_path, annotations=annotations, timeout=20)
+    lived = world.pod("lived")
+    world.stack.restart()
+    lived.check()
+    with world.stack.agent_proxy() as proxy, pytest.raises(ttrpc.Status):  # an Open that is refused
+        proxy.Open(sandbox=lived.id, pod="lived", pod_namespace="default", socket_path="/tmp/other", address="192.0.2.1:1", timeout=20)
+    lived.stop_pod()
+    world.stack.wait_log("taken down")
+    said = {refused.id: 0, lived.id: 0}
+    for line in map(json.loads, world.stack.log().splitlines()):
+        for id, pod in ((refused.id, "refused"), (lived.id, "lived")):
+            if id in json.dumps(line):
+                said[id] += 1
+                assert (line.get("sandbox"), line.get("namespace"), line.get("pod")) == (id, "default", pod), line
+    assert said[refused.id] >= 1 and said[lived.id] >= 8
 
 
 def test_unknown_calls_and_sandboxes(world):

@@ -160,6 +160,38 @@ static void test_a_failed_create_vm_leaves_nothing(void **state)
 	fake_node_free(&node);
 }
 
+static void test_a_refused_annotation_is_told_with_the_pods_name(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name, *key, *value, *message;
+	} rows[] = {
+		{"web", "io.katacontainers.config.hypervisor.default_vcpus", "two",
+			"pod shop/web: annotation io.katacontainers.config.hypervisor.default_vcpus: \"two\" is no "
+			"number of vCPUs: write it like 2 or 1.5"},
+		{"k8s_web_shop_a1b2_0", "io.katacontainers.config.hypervisor.machine_type",
+			"a,tee=x",
+			"pod shop/web: annotation io.katacontainers.config.hypervisor.machine_type: \"tee=x\" is none "
+			"of tee=none, tee=sev, tee=snp, tee=tdx, market=spot, market=on-demand"},
+		{"", "io.katacontainers.config.hypervisor.image", "x",
+			"sandbox s1: annotation io.kubernetes.cri.sandbox-name: is missing or empty"},
+	};
+	node_with(NULL);
+	for (size_t i = 0; i < array_size(rows); i++) {
+		cleanup_error err = ERROR_INIT;
+		char *socket = NULL;
+		const struct annotation annotations[] = {{"io.kubernetes.cri.sandbox-name",
+								 rows[i].name},
+			{"io.kubernetes.cri.sandbox-namespace", "shop"},
+			{rows[i].key, rows[i].value}};
+		assert_int_equal(sandbox_create(&node.adaptor, "s1", annotations, 3,
+					 "/proc/self/ns/net", &socket, &err),
+			-1);
+		assert_string_equal(error_message(&err), rows[i].message);
+	}
+	fake_node_free(&node);
+}
+
 static void test_create_vm_refuses_a_pod_without_a_network_namespace(void **state)
 {
 	(void)state;
@@ -772,6 +804,7 @@ int main(void)
 		cmocka_unit_test(test_start_vm_needs_a_create_vm),
 		cmocka_unit_test(test_a_failed_start_names_stage_cause_and_pod_and_leaves_nothing),
 		cmocka_unit_test(test_a_failed_create_vm_leaves_nothing),
+		cmocka_unit_test(test_a_refused_annotation_is_told_with_the_pods_name),
 		cmocka_unit_test(test_create_vm_refuses_a_pod_without_a_network_namespace),
 		cmocka_unit_test(test_an_agent_socket_too_long_for_a_socket_is_refused),
 		cmocka_unit_test(test_passing_faults_are_tried_again_with_the_same_user_data),
