@@ -29,6 +29,8 @@
 
 #define PROVIDER_OPEN_NS (60 * NS_PER_S)
 #define PROVIDER_CHECK_NS (120 * NS_PER_S)
+/* Upstream's; its manifests have it in their startup probe. */
+#define PROBE_PORT_DEFAULT 8000
 /* How long running work may take after SIGTERM. Kubernetes gives a pod 30 s. */
 #define FINISH_NS (5 * NS_PER_S)
 
@@ -183,6 +185,15 @@ static int make_folder_of(const char *path, struct error *err)
 	return dir_make(dirname(copy), 0711, err);
 }
 
+/* Existing manifests ask on the default port and do not name it; outside of Kubernetes nobody asks. */
+static uint16_t probe_port_of(const struct settings *settings)
+{
+	const char *node = getenv("NODE_NAME");
+	if (settings->probe_port >= 0)
+		return (uint16_t)settings->probe_port;
+	return node && *node ? PROBE_PORT_DEFAULT : 0;
+}
+
 static int begin(struct service_process *process, struct error *err)
 {
 	const struct settings *settings = &process->configuration->settings;
@@ -215,9 +226,9 @@ static int begin(struct service_process *process, struct error *err)
 		SERVICE_COUNT, &(struct ttrpc_server_options){0}, err);
 	if (!process->server)
 		return -1;
-	if (settings->probe_port) {
-		process->probe =
-			probe_start((uint16_t)settings->probe_port, &process->adaptor, err);
+	uint16_t probe_port = probe_port_of(settings);
+	if (probe_port) {
+		process->probe = probe_start(probe_port, &process->adaptor, err);
 		if (!process->probe)
 			return -1;
 	}

@@ -10,8 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "initdata/initdata.h"
 #include "podnetwork/podnetwork.h"
+#include "tls/tls.h"
+
+/* Chains are a few KiB. */
+#define CERTIFICATE_FILE_MAX ((size_t)64 * 1024)
 
 /* Upstream's tunnel types: there is one. */
 static const char *const tunnel_types[] = {"vxlan", NULL};
@@ -122,8 +127,9 @@ const struct option settings_options[] = {
 		OPTION_ENUM, .choices = log_levels},
 	{"log-format", "LOG_FORMAT", "text", "form of a log line", AT(log_format), OPTION_ENUM,
 		.choices = log_formats},
-	{NULL, "PROBE_PORT", "0", "port of /startup, /livez and /readyz on 127.0.0.1; 0: none",
-		AT(probe_port), OPTION_INT, .min = 0, .max = 65535},
+	{NULL, "PROBE_PORT", "-1",
+		"port of /startup, /livez and /readyz on 127.0.0.1; 0: none; -1: 8000 where the variable NODE_NAME is set, as in Kubernetes, else none",
+		AT(probe_port), OPTION_INT, .min = -1, .max = 65535},
 };
 const size_t settings_option_count = array_size(settings_options);
 
@@ -150,6 +156,40 @@ static int check_initdata(const struct settings *settings, struct error *err)
 	return 0;
 }
 
+static int read_pem(const char *option, const char *file, struct buf *out, struct error *err)
+{
+	if (!*file)
+		return 0;
+	if (file_read(file, CERTIFICATE_FILE_MAX, out, err) < 0)
+		return error_prefix(err, "option -%s", option);
+	return out->len ? 0
+			: error_set(err, ERROR_INVALID, "option -%s: %s is empty", option, file);
+}
+
+/* What is wrong with them is said now, and not when the first pod is made. */
+static int try_certificates(const struct settings *settings, struct error *err)
+{
+	cleanup(buf_free) struct buf ca = BUF_INIT, cert = BUF_INIT;
+	cleanup(buf_wipe) struct buf key_text = BUF_INIT;
+	cleanup_secret key = SECRET_INIT;
+	if (read_pem("ca-cert-file", settings->ca_cert_file, &ca, err) < 0 ||
+		read_pem("cert-file", settings->cert_file, &cert, err) < 0 ||
+		read_pem("cert-key", settings->cert_key, &key_text, err) < 0)
+		return -1;
+	if (!secret_set(&key, buf_text(&key_text), key_text.len))
+		return error_set(err, ERROR_CAPACITY, "out of memory");
+	const struct tls_client_settings trial = {
+		.ca_pem = buf_text(&ca),
+		.cert_pem = buf_text(&cert),
+		.key_pem = &key,
+		.skip_verify = !*settings->ca_cert_file,
+		.profile = &settings->profile,
+	};
+	struct tls_client *client = tls_client_new(&trial, err);
+	tls_client_free(client);
+	return client ? 0 : error_prefix(err, "options -ca-cert-file, -cert-file and -cert-key");
+}
+
 static int check_custom_tls(const struct settings *settings, struct error *err)
 {
 	if (!*settings->cert_file != !*settings->cert_key)
@@ -160,15 +200,8 @@ static int check_custom_tls(const struct settings *settings, struct error *err)
 		return error_set(err, ERROR_INVALID,
 			"options -ca-cert-file (CACERT_FILE) and -tls-skip-verify (TLS_SKIP_VERIFY) exclude each "
 			"other");
-	static const char *const names[] = {"ca-cert-file", "cert-file", "cert-key"};
-	const char *const files[] = {settings->ca_cert_file, settings->cert_file,
-		settings->cert_key};
-	for (size_t i = 0; i < array_size(files); i++) {
-		if (*files[i] && access(files[i], R_OK) < 0)
-			return error_set_errno(err, errno, "option -%s: read %s", names[i],
-				files[i]);
-	}
-	return 0;
+	return *settings->ca_cert_file || *settings->cert_file ? try_certificates(settings, err)
+							       : 0;
 }
 
 static bool is_cidr(const char *text)
@@ -243,6 +276,9 @@ int settings_check(struct settings *settings, struct error *err)
 	if (settings->proxy_timeout_ns == 0)
 		return error_set(err, ERROR_INVALID,
 			"option -proxy-timeout (PROXY_TIMEOUT) must be longer than 0");
+	if (settings->create_grace_ns == 0)
+		return error_set(err, ERROR_INVALID,
+			"option -create-grace (CREATE_GRACE) must be longer than 0: no sandbox could be started");
 	if (settings->orphan_interval_ns == 0)
 		return error_set(err, ERROR_INVALID,
 			"option -orphan-interval (ORPHAN_INTERVAL) must be longer than 0");

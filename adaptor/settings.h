@@ -54,7 +54,7 @@ struct settings {
 	uint64_t orphan_interval_ns;
 	char *log_level;
 	char *log_format;
-	int64_t probe_port; /* 0: no probes */
+	int64_t probe_port; /* 0: no probes; -1: nobody said */
 
 	/* made of the above by settings_check */
 	struct tls_profile profile;

@@ -455,6 +455,12 @@ def test_probes(make_world):
     assert get(world, 8000, "/nothing")[0] == 404
 
 
+def test_probes_are_where_existing_manifests_ask(make_world):
+    world = make_world(environment={"NODE_NAME": "worker-1"}).start()
+    world.stack.wait_log("serving ")
+    assert get(world, 8000, "/startup") == (200, "ok\n")
+
+
 def test_many_pods_at_once(world):
     shims = [world.shim(f"pod{i}") for i in range(8)]
     failures: list = []

@@ -181,7 +181,15 @@ static void test_what_is_wrong_is_refused_with_the_option_named(void **state)
 			"options -ca-cert-file (CACERT_FILE) and -tls-skip-verify (TLS_SKIP_VERIFY) exclude each "
 			"other"},
 		{{"-ca-cert-file=/nonexistent"},
-			"option -ca-cert-file: read /nonexistent: No such file or directory"},
+			"option -ca-cert-file: open /nonexistent: No such file or directory"},
+		{{"-ca-cert-file=/dev/null"}, "option -ca-cert-file: /dev/null is empty"},
+		{{"-ca-cert-file=/proc/version"},
+			"options -ca-cert-file, -cert-file and -cert-key: TLS server CA: holds no PEM certificate"},
+		{{"-cert-file=/proc/version", "-cert-key=/proc/version"},
+			"options -ca-cert-file, -cert-file and -cert-key: TLS client certificate: holds no PEM "
+			"certificate"},
+		{{"-create-grace=0s"},
+			"option -create-grace (CREATE_GRACE) must be longer than 0: no sandbox could be started"},
 		{{"-pod-subnet-cidrs=10.0.0.0/8,10.1.0.0"},
 			"option -pod-subnet-cidrs (POD_SUBNET_CIDRS): \"10.1.0.0\" is no prefix: write it like "
 			"10.0.0.0/8"},
