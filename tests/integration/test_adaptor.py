@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import resource
 import socket
 import stat
@@ -314,6 +315,67 @@ def test_a_deletion_that_fails_is_tried_until_it_succeeds(make_world):
         shim.stop_vm(20)
     assert "it is taken down in the background" in failed.value.message
     wait_until(lambda: not world.stack.instances() and not world.stack.records(), 20, "the second attempt succeeds")
+    world.nothing_left()
+
+
+# ---- a full disk
+
+
+@pytest.fixture
+def small_disk_world(make_world):
+    """Its journal is on a file system of its own; fill() and drain() it."""
+    world = make_world()
+    state = world.stack.state_dir
+    state.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", state], check=True)
+
+    def fill():
+        with open(state / "filler", "wb", buffering=0) as filler, pytest.raises(OSError):
+            while filler.write(bytes(4096)):
+                pass
+
+    world.fill, world.drain = fill, (state / "filler").unlink
+    try:
+        yield world.start()
+    finally:
+        world.stack.stop()
+        subprocess.run(["umount", state], check=True)
+
+
+def test_a_full_disk_refuses_new_pods_and_keeps_no_vm(small_disk_world):
+    world = small_disk_world
+    running, created = world.pod("running"), world.shim("created")
+    created.create_vm()
+    world.fill()
+    with pytest.raises(ttrpc.Status) as refused:
+        world.shim("refused").create_vm()
+    assert refused.value.code == 8
+    assert re.match(r"pod default/refused: journal: write \S+: (make a temporary file: )?No space left on device$", refused.value.message)
+    with pytest.raises(ttrpc.Status) as refused:
+        created.start_vm(60)
+    assert re.match(r"start pod default/created: create the pod VM: journal: .*No space left on device$", refused.value.message)
+    assert len(world.stack.instances()) == 1
+    running.check()
+    running.stop_pod()
+    world.drain()
+    world.nothing_left()
+
+
+def test_a_deletion_that_a_full_disk_kept_out_of_the_journal_is_done_again(small_disk_world):
+    world = small_disk_world
+    world.stack.options.append("-shim-grace=1s")
+    shim = world.pod()
+    world.fill()
+    world.stack.kill()
+    world.start(fault="stop.delete.after")
+    shim.close()
+    with pytest.raises((ttrpc.Closed, ttrpc.Status)):
+        shim.stop_vm()
+    world.stack.wait_killed()
+    assert json.loads((world.stack.state_dir / "sandboxes" / f"{shim.id}.json").read_text())["state"] == "running"
+    world.drain()
+    world.start()
+    wait_until(lambda: not world.stack.records(), 20, "the grace period takes it")
     world.nothing_left()
 
 
