@@ -97,9 +97,16 @@ void adaptor_reconcile_network(struct adaptor *adaptor, const struct bound *boun
 void quarantine_add(struct quarantine *quarantine, uint32_t vni)
 {
 	pthread_mutex_lock(&quarantine->lock);
-	quarantine->released[quarantine->next].vni = vni;
-	quarantine->released[quarantine->next].until_ns = deadline_in(QUARANTINE_NS);
-	quarantine->next = (quarantine->next + 1) % QUARANTINE_SIZE;
+	/* A sandbox that is taken down in many attempts releases its number in each: it has one place all the same. */
+	size_t at = 0;
+	while (at < QUARANTINE_SIZE && quarantine->released[at].vni != vni)
+		at++;
+	if (at == QUARANTINE_SIZE) {
+		at = quarantine->next;
+		quarantine->next = (quarantine->next + 1) % QUARANTINE_SIZE;
+	}
+	quarantine->released[at].vni = vni;
+	quarantine->released[at].until_ns = deadline_in(QUARANTINE_NS);
 	pthread_mutex_unlock(&quarantine->lock);
 }
 

@@ -531,6 +531,27 @@ static void test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it(voi
 	fake_node_free(&node);
 }
 
+static void test_a_number_that_is_released_again_and_again_keeps_no_other_from_its_rest(
+	void **state)
+{
+	(void)state;
+	uint32_t vnis[QUARANTINE_SIZE];
+	node_with(NULL);
+	struct quarantine *quarantine = &node.adaptor.quarantine;
+	quarantine_add(quarantine, 555001);
+	for (int i = 0; i < 2 * QUARANTINE_SIZE; i++)
+		quarantine_add(quarantine, 555002);
+	assert_int_equal(quarantine_list(quarantine, vnis), 2);
+	assert_int_equal(vnis[0], 555001);
+	assert_int_equal(vnis[1], 555002);
+	for (uint32_t i = 0; i < QUARANTINE_SIZE; i++)
+		quarantine_add(quarantine, 555010 + i); /* the oldest make room */
+	assert_int_equal(quarantine_list(quarantine, vnis), QUARANTINE_SIZE);
+	for (size_t i = 0; i < QUARANTINE_SIZE; i++)
+		assert_true(vnis[i] >= 555010);
+	fake_node_free(&node);
+}
+
 /* ---- when the machine has no more of something ---- */
 
 static void *post_soon(void *argument)
@@ -820,6 +841,8 @@ int main(void)
 		cmocka_unit_test(test_a_sandbox_without_a_shim_goes_after_its_grace),
 		cmocka_unit_test(test_only_old_instances_of_this_very_node_are_orphans),
 		cmocka_unit_test(test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it),
+		cmocka_unit_test(
+			test_a_number_that_is_released_again_and_again_keeps_no_other_from_its_rest),
 		cmocka_unit_test(test_a_wait_without_a_descriptor_is_a_wait),
 		cmocka_unit_test(test_without_a_thread_a_sandbox_is_taken_down_later),
 		cmocka_unit_test(test_a_running_pod_survives_a_restart),
