@@ -197,6 +197,8 @@ static int rewrite(struct relay *relay, const struct ttrpc_header *header,
 static uint64_t waiting_deadline(const struct relay *relay, const struct ttrpc_request *request)
 {
 	uint64_t wait = relay->max_wait_ns ? relay->max_wait_ns : DEADLINE_NEVER;
+	if (request->timeout_ns < 0)
+		return clock_ns(); /* it was over when the caller sent it */
 	if (request->timeout_ns > 0 && (uint64_t)request->timeout_ns < wait)
 		wait = (uint64_t)request->timeout_ns;
 	if (wait == DEADLINE_NEVER)

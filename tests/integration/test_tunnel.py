@@ -572,6 +572,19 @@ def test_open_waits_for_an_agent_that_starts_late(tmp_path, certificates):
         pending.result(15)
 
 
+def test_a_call_whose_time_is_over_does_not_wait_for_the_agent(tmp_path, certificates):
+    with Rig(tmp_path, certificates, with_agent=False, tls=False) as rig:
+        rig.start_forwarder()
+        wait_for(lambda: "listening" in rig.forwarder.text(), "the forwarder")
+        with socket.create_connection(("127.0.0.1", rig.forwarder_port), 10) as sock:
+            for stream, timeout_ns in ((1, -1), (3, 20 * 10**9)):
+                sock.sendall(ttrpc.pack(stream, 1, data=ttrpc.request(*CHECK, timeout_ns=timeout_ns)))
+            answer = ttrpc.read_frame(sock)
+            assert answer.stream == 1
+            with pytest.raises(ttrpc.Status, match="kata-agent is not there"):
+                ttrpc.parse_response(answer.data)
+
+
 @pytest.mark.parametrize("values, message", [
     ({"sandbox": ""}, 'open: sandbox: "" is no sandbox id'),
     ({"sandbox": "../x"}, 'open: sandbox: "../x" is no sandbox id'),
