@@ -27,6 +27,8 @@
 #include "base/log.h"
 #include "providers/loader.h"
 
+/* runtime-rs keeps its connection for the pod's whole life, and refuses the pod where it is not let in. */
+#define CONNECTIONS_MAX 4096
 #define PROVIDER_OPEN_NS (60 * NS_PER_S)
 #define PROVIDER_CHECK_NS (120 * NS_PER_S)
 /* Upstream's; its manifests have it in their startup probe. */
@@ -222,8 +224,9 @@ static int begin(struct service_process *process, struct error *err)
 		adaptor_spawn(&process->adaptor, watch_network, NULL, err) < 0)
 		return -1;
 	services_init(process->services, &process->adaptor);
+	const struct ttrpc_server_options options = {.max_connections = CONNECTIONS_MAX};
 	process->server = ttrpc_server_start(take_fd(&owned_listener), process->services,
-		SERVICE_COUNT, &(struct ttrpc_server_options){0}, err);
+		SERVICE_COUNT, &options, err);
 	if (!process->server)
 		return -1;
 	uint16_t probe_port = probe_port_of(settings);

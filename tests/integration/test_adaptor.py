@@ -207,6 +207,16 @@ def test_unknown_calls_and_sandboxes(world):
         hypervisor.StopVM(id="ab12", timeout=20)
 
 
+def test_a_connection_for_every_pod_of_a_large_node(world):
+    clients = [ttrpc.connect_unix(world.stack.socket) for _ in range(600)]  # idle, as those of runtime-rs
+    try:
+        with world.stack.hypervisor() as hypervisor:
+            assert hypervisor.Version(timeout=20).version == "0.0.0"
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_all_on_one_connection_as_runtime_rs_does(world):
     shim = world.shim(annotations={KEY + "default_vcpus": "1.5", KEY + "cc_init_data": INITDATA})
     with ttrpc.Client.connect(world.stack.socket) as client:
