@@ -552,6 +552,24 @@ static void test_a_number_that_is_released_again_and_again_keeps_no_other_from_i
 	fake_node_free(&node);
 }
 
+static void test_what_a_killed_agent_proxy_left_beside_the_socket_goes_too(void **state)
+{
+	(void)state;
+	char path[100];
+	cleanup_error err = ERROR_INIT;
+	node_with(NULL);
+	assert_int_equal(fake_create(&node, "s1", NULL), 0);
+	assert_int_equal(start("s1", NULL), 0);
+	static const char *const names[] = {".agent.ttrpc.new", "agent.ttrpc"};
+	for (size_t i = 0; i < array_size(names); i++) {
+		snprintf(path, sizeof(path), "%s/pods/s1/%s", node.folder, names[i]);
+		assert_int_equal(file_write(path, 0600, "", 0, NULL), 0);
+	}
+	assert_int_equal(stop("s1", &err), 0);
+	assert_nothing_left();
+	fake_node_free(&node);
+}
+
 /* ---- when the machine has no more of something ---- */
 
 static void *post_soon(void *argument)
@@ -843,6 +861,7 @@ int main(void)
 		cmocka_unit_test(test_an_instance_of_unknown_age_is_as_old_as_our_knowledge_of_it),
 		cmocka_unit_test(
 			test_a_number_that_is_released_again_and_again_keeps_no_other_from_its_rest),
+		cmocka_unit_test(test_what_a_killed_agent_proxy_left_beside_the_socket_goes_too),
 		cmocka_unit_test(test_a_wait_without_a_descriptor_is_a_wait),
 		cmocka_unit_test(test_without_a_thread_a_sandbox_is_taken_down_later),
 		cmocka_unit_test(test_a_running_pod_survives_a_restart),
