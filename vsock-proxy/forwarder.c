@@ -271,6 +271,7 @@ int main(int argc, char **argv)
 	cleanup_error err = ERROR_INIT;
 	bool help = false;
 	log_init(PROGRAM, LOG_INFO, LOG_TEXT);
+	log_never_wait();
 	if (isolation_hide_memory(&err) < 0 ||
 		options_parse(sets, array_size(sets), argc - 1, argv + 1, NULL, &help, &err) < 0) {
 		log_error("%s", error_message(&err));

@@ -7,6 +7,8 @@
  */
 #include "base/log.h"
 
+#include <limits.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +19,8 @@ static struct {
 	const char *program;
 	enum log_level level;
 	enum log_format format;
+	bool never_wait;
+	unsigned lost; /* lines, since one was written */
 } settings = {.program = "peerpod", .level = LOG_INFO};
 
 static _Thread_local struct log_context thread_context;
@@ -29,6 +33,11 @@ void log_init(const char *program, enum log_level level, enum log_format format)
 	settings.program = program;
 	settings.level = level;
 	settings.format = format;
+}
+
+void log_never_wait(void)
+{
+	settings.never_wait = true;
 }
 
 int log_level_parse(const char *text, enum log_level *level, struct error *err)
@@ -101,6 +110,37 @@ static void append_field(struct buf *line, const char *key, const char *value)
 		buf_printf(line, "\"");
 }
 
+/* Is there room for a line of up to PIPE_BUF bytes? Counts one that has none. */
+static bool may_write(void)
+{
+	struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+	if (!settings.never_wait || poll(&fd, 1, 0) > 0)
+		return true;
+	settings.lost++;
+	return false;
+}
+
+static void write_line(const char *line, size_t len)
+{
+	if (!may_write())
+		return;
+	unsigned lost = settings.lost;
+	if (lost) {
+		settings.lost = 0;
+		log_write(LOG_WARN, &(struct log_context){0},
+			"%u lines are missing here: whoever reads this log did not take them",
+			lost);
+		settings.lost = settings.lost ? lost : 0;
+		if (!may_write())
+			return;
+	}
+	bool cut = settings.never_wait && len > PIPE_BUF;
+	ssize_t written = write(STDERR_FILENO, line, cut ? PIPE_BUF - 1 : len);
+	if (cut)
+		written = write(STDERR_FILENO, "\n", 1);
+	(void)written; /* there is nowhere left to say so */
+}
+
 void log_write(enum log_level level, const struct log_context *context, const char *format, ...)
 {
 	if (!log_enabled(level))
@@ -135,8 +175,6 @@ void log_write(enum log_level level, const struct log_context *context, const ch
 	append_field(&line, "namespace", context->pod_namespace);
 	append_field(&line, "pod", context->pod);
 	buf_printf(&line, json ? "}\n" : "\n");
-	if (line.data && !line.failed) {
-		ssize_t written = write(STDERR_FILENO, line.data, line.len);
-		(void)written; /* there is nowhere left to say so */
-	}
+	if (line.data && !line.failed)
+		write_line(buf_text(&line), line.len);
 }

@@ -26,6 +26,12 @@ struct log_context {
 /* Once, before threads start. program is kept, not copied. */
 void log_init(const char *program, enum log_level level, enum log_format format);
 
+/*
+ * For a process with one thread that must not stand still: a line for which standard error has no room, because whoever
+ * reads it does not, is lost. How many were is said as soon as there is room again.
+ */
+void log_never_wait(void);
+
 /* "debug" "info" "warn" "error"; "text" "json". -1 with a message that lists the choices. */
 int log_level_parse(const char *text, enum log_level *level, struct error *err);
 int log_format_parse(const char *text, enum log_format *format, struct error *err);

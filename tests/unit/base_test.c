@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* base_test.c - errors, buffers, files, base64, bounds, JSON readers */
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,12 +8,14 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/base64.h"
 #include "base/bound.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 
 static void test_error_gains_context_and_keeps_its_kind(void **state)
 {
@@ -174,6 +177,44 @@ static void test_a_child_is_cancelled_with_its_parent_but_not_the_other_way(void
 	assert_int_equal(poll(&fd, 1, 0), 1);
 }
 
+/* A reader that does not read. Returns what was kept of standard error. */
+static int stick(int pipe_ends[2])
+{
+	int kept = dup(STDERR_FILENO);
+	assert_int_equal(pipe2(pipe_ends, O_NONBLOCK), 0);
+	assert_true(fcntl(pipe_ends[1], F_SETPIPE_SZ, 8192) >= 8192);
+	/* Only the reading end: a write waits where it must not. */
+	assert_int_equal(fcntl(pipe_ends[1], F_SETFL, 0), 0);
+	dup2(pipe_ends[1], STDERR_FILENO);
+	return kept;
+}
+
+static void test_a_log_that_nobody_reads_holds_nothing_up(void **state)
+{
+	(void)state;
+	int ends[2];
+	char text[65536];
+	int kept = stick(ends);
+	log_init("test", LOG_INFO, LOG_TEXT);
+	log_never_wait();
+	alarm(20); /* ends the test where it waits */
+	for (int i = 0; i < 1000; i++)
+		log_info("line %d", i);
+	ssize_t before = read(ends[0], text, sizeof(text));
+	log_info("room again");
+	alarm(0);
+	dup2(kept, STDERR_FILENO);
+	assert_true(before > 0 && text[before - 1] == '\n');
+	ssize_t n = read(ends[0], text, sizeof(text) - 1);
+	assert_true(n > 0);
+	text[n > 0 ? n : 0] = 0;
+	assert_non_null(strstr(text, "lines are missing here"));
+	assert_non_null(strstr(text, "room again\n"));
+	for (size_t i = 0; i < 2; i++)
+		close(ends[i]);
+	close(kept);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +225,7 @@ int main(void)
 		cmocka_unit_test(test_a_file_that_was_replaced_is_another),
 		cmocka_unit_test(test_bound_ends_at_its_deadline_and_on_cancel),
 		cmocka_unit_test(test_json_readers_say_what_is_wrong_where),
+		cmocka_unit_test(test_a_log_that_nobody_reads_holds_nothing_up),
 	};
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
