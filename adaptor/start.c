@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 /* A caller without a deadline does not wait for ever; the Go shim's own is ten minutes. */
 #define START_MOST_NS (UINT64_C(1800) * NS_PER_S)
@@ -336,6 +337,7 @@ static void give_up(struct adaptor *adaptor, struct sandbox *sandbox, const stru
 {
 	char *failure = strdup(error_message(why));
 	if (failure) {
+		utf8_repair(failure); /* the record is JSON */
 		free(sandbox->record.failure);
 		sandbox->record.failure = failure;
 	}

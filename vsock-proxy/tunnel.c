@@ -14,6 +14,7 @@
 
 #include "base/bound.h"
 #include "base/fault.h"
+#include "base/utf8.h"
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
@@ -41,6 +42,7 @@ static void refusal(const struct tunnel *t, char *out, size_t size)
 		trouble         ? error_message(trouble)
 		: t->last_error ? t->last_error
 				: "no answer");
+	utf8_repair(out); /* it may have been cut within a character */
 }
 
 static void grace_over(void *context)

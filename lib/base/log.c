@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 
 static struct {
 	const char *program;
@@ -87,15 +88,21 @@ void log_context_restore(struct log_context *previous)
 
 static void append_escaped(struct buf *line, const char *text, bool json)
 {
-	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if (*p == '\n')
+	size_t len = strlen(text);
+	for (size_t at = 0; at < len;) {
+		unsigned char c = (unsigned char)text[at];
+		size_t size = utf8_character(text + at, len - at);
+		if (c == '\n')
 			buf_printf(line, "\\n");
-		else if (*p < 0x20 || *p == 0x7f)
-			buf_printf(line, "\\u%04x", *p);
-		else if (json && (*p == '"' || *p == '\\'))
-			buf_printf(line, "\\%c", *p);
+		else if (c < 0x20 || c == 0x7f)
+			buf_printf(line, "\\u%04x", c);
+		else if (json && (c == '"' || c == '\\'))
+			buf_printf(line, "\\%c", c);
+		else if (size)
+			buf_append(line, text + at, size);
 		else
-			buf_append(line, p, 1);
+			buf_append(line, "?", 1);
+		at += size ? size : 1;
 	}
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/utf8.h"
 
 /* Four requests of the largest size, or any number of small ones. */
 #define LOAD_FULL ((size_t)16 << 20)
@@ -64,8 +65,13 @@ void connection_refuse(struct connection *connection, uint32_t stream, int32_t c
 	cleanup(free_ptr) char *message = text;
 	size_t len = message ? strlen(message) : 0;
 	/* A message without end cannot go out; what of it fits does. */
-	if (len > TTRPC_DATA_MAX / 2)
+	if (len > TTRPC_DATA_MAX / 2) {
 		len = TTRPC_DATA_MAX / 2;
+		message[len] = 0;
+	}
+	/* A text that was cut within a character, say: Go's protobuf would refuse the whole answer. */
+	if (message)
+		utf8_repair(message);
 	struct ttrpc_response response = {.code = code, .message = {(const uint8_t *)message, len}};
 	cleanup(buf_free) struct buf frame = BUF_INIT;
 	if (ttrpc_response_write(&frame, stream, &response, NULL) == 0)

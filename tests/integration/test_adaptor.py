@@ -194,6 +194,20 @@ def test_every_line_that_concerns_a_sandbox_names_it_and_its_pod(make_world):
     assert said[refused.id] >= 1 and said[lived.id] >= 8
 
 
+def test_a_message_that_is_cut_stays_text(make_world):
+    """Go's protobuf takes no answer with a string that is not UTF-8: the shim would show that instead."""
+    world = make_world(options=["-log-format=json"]).start()
+    shim = world.shim()
+    annotations = {**shim.vm_annotations(), KEY + "default_vcpus": "x" + 30 * "é"}
+    request = services.hv.CreateVMRequest(id=shim.id, networkNamespacePath=shim.netns_path, annotations=annotations)
+    with ttrpc.connect_unix(world.stack.socket) as sock:
+        sock.sendall(ttrpc.pack(1, 1, data=ttrpc.request("hypervisor.Hypervisor", "CreateVM", request.SerializeToString())))
+        status = dict(ttrpc.fields(dict(ttrpc.fields(ttrpc.read_frame(sock).data))[1]))
+    assert 'default_vcpus: "x' in status[2].decode()
+    for line in world.stack.log_path.read_bytes().splitlines():
+        json.loads(line.decode())
+
+
 def test_unknown_calls_and_sandboxes(world):
     with ttrpc.Client.connect(world.stack.socket) as client:
         for service, method in [("hypervisor.Hypervisor", "Levitate"), ("hypervisor.Submarine", "StopVM")]:

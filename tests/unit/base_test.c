@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/utf8.h"
 
 static void test_error_gains_context_and_keeps_its_kind(void **state)
 {
@@ -177,6 +178,25 @@ static void test_a_child_is_cancelled_with_its_parent_but_not_the_other_way(void
 	assert_int_equal(poll(&fd, 1, 0), 1);
 }
 
+static void test_text_is_made_utf8(void **state)
+{
+	(void)state;
+	static const char *const rows[][2] = {
+		{"", ""}, {"plain", "plain"},
+		{"\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\xb3\xef\xbf\xbf",
+			"\xc3\xa9\xe2\x82\xac\xf0\x9f\x90\xb3\xef\xbf\xbf"},
+		{"cut \xc3", "cut ?"}, {"cut \xe2\x82", "cut ??"}, {"\xf0\x9f\x90 x", "??? x"},
+		{"\x80\xff", "??"}, {"\xc0\xaf\xe0\x80\xaf", "?????"}, /* longer than need be */
+		{"\xed\xa0\x80", "???"},                               /* a surrogate */
+		{"\xf4\x90\x80\x80", "????"},                          /* above U+10FFFF */
+	};
+	for (size_t i = 0; i < array_size(rows); i++) {
+		cleanup(free_ptr) char *text = strdup(rows[i][0]);
+		utf8_repair(text);
+		assert_string_equal(text, rows[i][1]);
+	}
+}
+
 /* A reader that does not read. Returns what was kept of standard error. */
 static int stick(int pipe_ends[2])
 {
@@ -225,6 +245,7 @@ int main(void)
 		cmocka_unit_test(test_a_file_that_was_replaced_is_another),
 		cmocka_unit_test(test_bound_ends_at_its_deadline_and_on_cancel),
 		cmocka_unit_test(test_json_readers_say_what_is_wrong_where),
+		cmocka_unit_test(test_text_is_made_utf8),
 		cmocka_unit_test(test_a_log_that_nobody_reads_holds_nothing_up),
 	};
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
