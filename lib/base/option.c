@@ -120,6 +120,18 @@ static int store_string(char **slot, const char *text, struct error *err)
 	return 0;
 }
 
+/* On the command line "t" and "f" will do, as with Go's flags; in the environment all that is not true is false. */
+static int parse_bool(const char *text, bool from_environment, bool *value, struct error *err)
+{
+	*value = !strcasecmp(text, "true") || !strcmp(text, "1");
+	if (*value || from_environment)
+		return 0;
+	*value = !strcasecmp(text, "t");
+	if (*value || !strcasecmp(text, "false") || !strcasecmp(text, "f") || !strcmp(text, "0"))
+		return 0;
+	return error_set(err, ERROR_INVALID, "\"%s\" is neither true nor false", text);
+}
+
 static int store(const struct option_set *set, const struct option *o, const char *text,
 	bool from_environment, struct error *err)
 {
@@ -132,14 +144,7 @@ static int store(const struct option_set *set, const struct option *o, const cha
 	case OPTION_STRING:
 		return store_string(value, text, err);
 	case OPTION_BOOL:
-		if (!strcasecmp(text, "true") || !strcmp(text, "1"))
-			*(bool *)value = true;
-		else if (from_environment || !strcasecmp(text, "false") || !strcmp(text, "0"))
-			*(bool *)value = false;
-		else
-			return error_set(err, ERROR_INVALID, "\"%s\" is neither true nor false",
-				text);
-		return 0;
+		return parse_bool(text, from_environment, value, err);
 	case OPTION_INT:
 		return parse_int(o, text, value, err);
 	case OPTION_DURATION:

@@ -86,6 +86,38 @@ static void test_flag_beats_environment_beats_default(void **state)
 	free_values(&v);
 }
 
+static void test_booleans_are_written_as_go_does(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *argument, *env;
+		bool expected;
+	} rows[] = {
+		{"-flag", NULL, true},
+		{"-flag=1", NULL, true},
+		{"-flag=t", NULL, true},
+		{"-flag=T", NULL, true},
+		{"--flag=TRUE", NULL, true},
+		{"-flag=0", "1", false},
+		{"-flag=f", "1", false},
+		{"-flag=F", "1", false},
+		{"-flag=False", "1", false},
+		{NULL, "TRUE", true},
+		{NULL, "1", true},
+		{NULL, "t", false},
+		{NULL, "yes", false},
+	};
+	for (size_t i = 0; i < array_size(rows); i++) {
+		struct values v;
+		const char *argv[] = {"-text=x", rows[i].argument, NULL};
+		memset(environment, 0, sizeof(environment));
+		environment[0][0] = rows[i].env ? "FLAG" : NULL, environment[0][1] = rows[i].env;
+		assert_int_equal(parse(&v, argv, NULL), 0);
+		assert_int_equal(v.flag, rows[i].expected);
+		free_values(&v);
+	}
+}
+
 static void test_refusals_name_the_option(void **state)
 {
 	(void)state;
@@ -121,6 +153,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flag_beats_environment_beats_default),
+		cmocka_unit_test(test_booleans_are_written_as_go_does),
 		cmocka_unit_test(test_refusals_name_the_option),
 	};
 	return cmocka_run_group_tests_name("option", tests, NULL, NULL);
