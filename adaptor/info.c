@@ -13,23 +13,33 @@
 
 enum answer { ANSWER_UNKNOWN, ANSWER_PENDING, ANSWER_FAILED, ANSWER_KNOWN };
 
-/* Under the table's lock. The list has the newest first. */
+/* Under the table's lock. What came within one second is in the list with the newest first; what was adopted is not. */
+static const struct sandbox *newest(const struct sandbox_table *table, const char *pod,
+	const char *pod_namespace)
+{
+	const struct sandbox *found = NULL;
+	for (const struct sandbox *s = table->first; s; s = s->next) {
+		if (!strcmp(s->record.pod, pod) &&
+			!strcmp(s->record.pod_namespace, pod_namespace) &&
+			(!found || s->record.created_at > found->record.created_at))
+			found = s;
+	}
+	return found;
+}
+
+/* Under the table's lock. */
 static enum answer look(const struct sandbox_table *table, const char *pod,
 	const char *pod_namespace, char **id)
 {
-	for (const struct sandbox *s = table->first; s; s = s->next) {
-		if (strcmp(s->record.pod, pod) != 0 ||
-			strcmp(s->record.pod_namespace, pod_namespace) != 0)
-			continue;
-		if (s->record.state == SANDBOX_STOPPING || s->record.state == SANDBOX_FAILED ||
-			s->reaping)
-			return ANSWER_FAILED;
-		if (s->record.stage < STAGE_INSTANCE)
-			return ANSWER_PENDING;
-		*id = strdup(s->record.instance_id);
-		return ANSWER_KNOWN;
-	}
-	return ANSWER_UNKNOWN;
+	const struct sandbox *s = newest(table, pod, pod_namespace);
+	if (!s)
+		return ANSWER_UNKNOWN;
+	if (s->record.state == SANDBOX_STOPPING || s->record.state == SANDBOX_FAILED || s->reaping)
+		return ANSWER_FAILED;
+	if (s->record.stage < STAGE_INSTANCE)
+		return ANSWER_PENDING;
+	*id = strdup(s->record.instance_id);
+	return ANSWER_KNOWN;
 }
 
 char *sandbox_instance_of(struct adaptor *adaptor, const char *pod, const char *pod_namespace,

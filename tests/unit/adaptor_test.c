@@ -739,6 +739,51 @@ static void test_a_deletion_is_finished_after_a_restart(void **state)
 	fake_node_free(&node);
 }
 
+/* The creation times of s1 and s2, by the journal. */
+static void set_created_at(int64_t first, int64_t second)
+{
+	struct record *records;
+	size_t count;
+	assert_int_equal(journal_read_all(&node.adaptor.journal, &records, &count, NULL), 0);
+	assert_int_equal(count, 2);
+	for (size_t i = 0; i < count; i++) {
+		records[i].created_at = !strcmp(records[i].sandbox, "s1") ? first : second;
+		assert_int_equal(journal_write(&node.adaptor.journal, &records[i],
+					 FAULT_CREATE_RECORD, NULL),
+			0);
+		record_free(&records[i]);
+	}
+	free(records);
+}
+
+static void test_get_info_knows_the_newest_sandbox_after_a_restart_too(void **state)
+{
+	(void)state;
+	char *ids[2];
+	node_with(NULL);
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(fake_create(&node, i ? "s2" : "s1", NULL), 0);
+		assert_int_equal(start(i ? "s2" : "s1", NULL), 0);
+		ids[i] =
+			sandbox_instance_of(&node.adaptor, "web", "shop", false, &BOUND_NONE, NULL);
+		assert_non_null(ids[i]);
+	}
+	for (size_t i = 0; i < 2; i++) { /* whatever the order of the folder */
+		set_created_at(i ? 100 : 200, i ? 200 : 100);
+		fake_node_down(&node);
+		fake_node_up(&node);
+		cleanup(free_ptr) char *id =
+			sandbox_instance_of(&node.adaptor, "web", "shop", false, &BOUND_NONE, NULL);
+		assert_non_null(id);
+		assert_string_equal(id, ids[i]);
+		free(ids[i]);
+	}
+	assert_int_equal(stop("s1", NULL), 0);
+	assert_int_equal(stop("s2", NULL), 0);
+	assert_nothing_left();
+	fake_node_free(&node);
+}
+
 /* As a kill -9 in the middle of the creation leaves the journal. */
 static void cut_off_while_creating(void)
 {
@@ -871,6 +916,7 @@ int main(void)
 		cmocka_unit_test(test_a_created_sandbox_can_be_started_after_a_restart),
 		cmocka_unit_test(test_a_deletion_is_finished_after_a_restart),
 		cmocka_unit_test(test_parts_that_a_creation_left_behind_go_after_a_restart),
+		cmocka_unit_test(test_get_info_knows_the_newest_sandbox_after_a_restart_too),
 		cmocka_unit_test(test_a_second_adaptor_on_the_same_state_is_refused),
 		cmocka_unit_test(
 			test_a_damaged_record_is_put_aside_and_its_instance_goes_at_stop_vm),
