@@ -91,6 +91,12 @@ static enum dial_reason reason_of(int errnum)
 		return DIAL_NO_ROUTE;
 	case ETIMEDOUT:
 		return DIAL_NO_ANSWER;
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+	case EADDRNOTAVAIL: /* no port of our own is free */
+		return DIAL_NO_RESOURCES;
 	default:
 		return DIAL_BROKEN;
 	}

@@ -14,11 +14,12 @@
 #include "vsock-proxy/conn.h"
 
 enum dial_reason {
-	DIAL_REFUSED,     /* the machine is there, nobody listens */
-	DIAL_NO_ROUTE,    /* network or host unreachable */
-	DIAL_NO_ANSWER,   /* packets vanish */
-	DIAL_CERTIFICATE, /* who answers is not who should, or does not want us */
-	DIAL_BROKEN,      /* connected, and the connection broke before the handshake was done */
+	DIAL_REFUSED,      /* the machine is there, nobody listens */
+	DIAL_NO_ROUTE,     /* network or host unreachable */
+	DIAL_NO_ANSWER,    /* packets vanish */
+	DIAL_CERTIFICATE,  /* who answers is not who should, or does not want us */
+	DIAL_NO_RESOURCES, /* this machine has no descriptor, memory or port left for a connection */
+	DIAL_BROKEN,       /* connected, and the connection broke before the handshake was done */
 };
 
 struct dial_settings {

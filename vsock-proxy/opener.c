@@ -25,6 +25,8 @@ static const struct {
 	[DIAL_NO_ANSWER] = {"no-answer", "does not answer",
 		"either the VM did not boot, or a security group or firewall drops packets from this "
 		"node to this port"},
+	[DIAL_NO_RESOURCES] = {"no-resources", "was not dialled",
+		"it is this node that lacks what the message names: look at agent-proxy's limits"},
 	[DIAL_CERTIFICATE] = {"wrong-certificate", "failed TLS verification",
 		"the address may belong to another VM by now, or this node's certificates and those "
 		"in the VM's user data differ"},

@@ -4,6 +4,7 @@
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import stat
@@ -507,6 +508,21 @@ def test_open_no_answer(bare):
     )  # fmt: skip
     for s in [full, *fillers]:
         s.close()
+
+
+def test_open_without_descriptors_does_not_blame_the_vm(bare):
+    port = free_port()
+    pending = bare.open(timeout=3, wait=False, address=f"127.0.0.1:{port}")
+    wait_for(lambda: bare.state() and "refused" in bare.state().last_error, "an attempt")
+    pid, (_, hard) = bare.proxy.popen.pid, resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE, (0, hard))
+    with pytest.raises(ttrpc.Status) as failure:
+        pending.result(10)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    assert re.fullmatch(
+        rf"no-resources: 127\.0\.0\.1:{port} was not dialled \(connect: Too many open files; \d+ attempts in 3\.0 s\); it is "
+        "this node that lacks what the message names: look at agent-proxy's limits", failure.value.message
+    )  # fmt: skip
 
 
 ADVICE = (
