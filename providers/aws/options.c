@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "providers/aws/endpoint.h"
 #include "providers/aws/tags.h"
 #include "providers/choice/catalogue_file.h"
 
@@ -198,6 +199,10 @@ int aws_options_check(const struct aws_options *o, struct error *err)
 		url_check(o->endpoint_sts, "AWS_ENDPOINT_URL_STS", err) < 0 ||
 		url_check(o->imds_endpoint, "AWS_EC2_METADATA_SERVICE_ENDPOINT", err) < 0 ||
 		url_check(o->container_full, "AWS_CONTAINER_CREDENTIALS_FULL_URI", err) < 0)
+		return -1;
+	struct endpoint endpoint;
+	if (endpoint_make(o, "ec2", "", &endpoint, err) < 0 ||
+		endpoint_make(o, "sts", "", &endpoint, err) < 0)
 		return -1;
 	if (*o->container_relative && *o->container_relative != '/')
 		return error_set(err, ERROR_INVALID,

@@ -69,10 +69,20 @@ static int lock_within(pthread_mutex_t *lock, const struct bound *bound, struct 
 	return 0;
 }
 
+/* A URL of the service. It takes no two slashes in a row. */
+static void url_make(const struct place *place, const char *path, char *url, size_t size)
+{
+	const char *base = place->options->imds_endpoint;
+	size_t len = strlen(base);
+	while (len && base[len - 1] == '/')
+		len--;
+	snprintf(url, size, "%.*s/latest/%s", (int)len, base, path);
+}
+
 static int token_fetch(struct place *place, const struct bound *bound, struct error *err)
 {
 	char url[512];
-	snprintf(url, sizeof(url), "%s/latest/api/token", place->options->imds_endpoint);
+	url_make(place, "api/token", url, sizeof(url));
 	const char *const headers[] = {"X-aws-ec2-metadata-token-ttl-seconds: " IMDS_TOKEN_S, NULL};
 	const struct http_request request = {.method = "PUT",
 		.url = url,
@@ -102,8 +112,9 @@ static int token_fetch(struct place *place, const struct bound *bound, struct er
 static int get_once(struct place *place, const char *path, struct http_response *response,
 	const struct bound *bound, struct error *err)
 {
-	char url[1024];
-	snprintf(url, sizeof(url), "%s/latest/meta-data/%s", place->options->imds_endpoint, path);
+	char url[1024], below[512];
+	snprintf(below, sizeof(below), "meta-data/%s", path);
+	url_make(place, below, url, sizeof(url));
 	cleanup(buf_wipe) struct buf header = BUF_INIT;
 	buf_printf(&header, "X-aws-ec2-metadata-token: %s", secret_reveal(&place->token));
 	const char *const headers[] = {buf_text(&header), NULL};

@@ -70,12 +70,17 @@ int url_check(const char *url, const char *variable, struct error *err)
 		variable, url);
 }
 
-static void copy_base(char to[256], const char *url)
+void url_base(char *to, size_t size, const char *url)
 {
 	size_t len = strlen(url);
 	while (len && url[len - 1] == '/')
 		len--;
-	snprintf(to, 256, "%.*s", (int)(len < 255 ? len : 255), url);
+	snprintf(to, size, "%.*s", (int)(len < size ? len : size - 1), url);
+}
+
+static void copy_base(char to[256], const char *url)
+{
+	url_base(to, 256, url);
 }
 
 int cloud_of(const struct azure_options *o, struct cloud *cloud, struct error *err)

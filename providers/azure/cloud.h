@@ -27,4 +27,7 @@ int url_check(const char *url, const char *variable, struct error *err);
 /* Do both have the same scheme, host and port? Tokens go nowhere else. */
 bool same_origin(const char *a, const char *b);
 
+/* The service's URL without slashes at its end, into to (cut to size). */
+void url_base(char *to, size_t size, const char *url);
+
 #endif

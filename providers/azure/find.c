@@ -118,6 +118,16 @@ static struct instance *room(struct listing *l, struct error *err)
 	return &grown[l->count];
 }
 
+/* NICs are listed anyway; public addresses would cost a call each. */
+static int add_addresses(const struct listing *l, const json_t *vm, struct instance *to,
+	struct error *err)
+{
+	if (l->p->options->public_ip)
+		return 0;
+	cleanup_json *nics = nics_attached(l->parts[PART_NIC], resource_name(vm));
+	return addresses_give(nics, NULL, to, err);
+}
+
 static int add_vms(struct listing *l, struct error *err)
 {
 	size_t i;
@@ -131,6 +141,8 @@ static int add_vms(struct listing *l, struct error *err)
 		if (!to || instance_give(resource_id(vm), resource_name(vm), vm, to, err) < 0)
 			return -1;
 		l->count++;
+		if (add_addresses(l, vm, to, err) < 0)
+			return -1;
 	}
 	return 0;
 }

@@ -168,8 +168,10 @@ static int fetch_managed(struct identity *i, struct secret *token, uint64_t *liv
 	const struct bound *bound, struct error *err)
 {
 	cleanup(buf_wipe) struct buf url = BUF_INIT;
-	buf_printf(&url, "%s/metadata/identity/oauth2/token?api-version=" IMDS_VERSION "&resource=",
-		i->options->imds);
+	char base[512];
+	url_base(base, sizeof(base), i->options->imds);
+	buf_printf(&url,
+		"%s/metadata/identity/oauth2/token?api-version=" IMDS_VERSION "&resource=", base);
 	encode(&url, i->cloud->audience);
 	encode(&url, "/");
 	if (!secret_is_empty(&i->options->client_id))

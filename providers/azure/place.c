@@ -10,6 +10,7 @@
 #include "http/attempt.h"
 #include "http/http.h"
 #include "providers/azure/arm_id.h"
+#include "providers/azure/cloud.h"
 #include "providers/azure/vm.h"
 
 #define PATH "/metadata/instance/compute?api-version=2021-01-01"
@@ -80,7 +81,9 @@ static int ask(const struct azure_options *o, struct place *place, const struct 
 	if (!http)
 		return -1;
 	int result = -1;
-	if (asprintf(&url, "%s" PATH, o->imds) < 0) {
+	char base[512];
+	url_base(base, sizeof(base), o->imds);
+	if (asprintf(&url, "%s" PATH, base) < 0) {
 		url = NULL;
 		error_set(err, ERROR_CAPACITY, "out of memory");
 	}

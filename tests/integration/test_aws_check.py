@@ -62,3 +62,9 @@ def test_a_type_that_does_not_exist_is_named(driver):
         "there is no instance type m6a.huge in this region",
         "correct PODVM_INSTANCE_TYPE and PODVM_INSTANCE_TYPES",
     )
+
+
+def test_a_slash_at_the_end_of_the_metadata_services_url_does_no_harm(cloud, driver):
+    cloud.give_place()
+    slash = {"AWS_REGION": None, "AWS_EC2_METADATA_SERVICE_ENDPOINT": cloud.url + "/"}
+    assert driver.tool("list", slash) == []

@@ -86,3 +86,15 @@ def test_a_machine_that_does_not_tell_is_told_with_what_to_set(cloud, driver, fa
     assert refused.kind == "invalid" and reason in refused.message
     told = "not set, and not told by this machine: AZURE_REGION (-region), AZURE_RESOURCE_GROUP (-resourcegroup) ("
     assert told in refused.message and cloud.count("imds_compute") == 1
+
+
+def test_a_slash_at_the_end_of_the_metadata_services_url_does_no_harm(cloud, driver):
+    managed = {"AZURE_CLIENT_SECRET": None, "AZURE_CLIENT_ID": None, "AZURE_TENANT_ID": None}
+    assert driver.tool("list", {**UNSET, **managed, "AZURE_POD_IDENTITY_AUTHORITY_HOST": cloud.url + "/"}) == []
+    assert cloud.count("imds_compute") == cloud.count("imds_token") == 1
+
+
+def test_a_list_has_the_addresses(driver):
+    made = driver.tool("create", **VM)
+    (listed,) = driver.tool("list")
+    assert listed["addresses"] == made["addresses"] and made["addresses"]
