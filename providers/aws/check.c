@@ -266,11 +266,9 @@ int driver_check(struct provider *p, struct check_report *r, const struct bound 
 			&why, err);
 	}
 	check_right(r, "credentials", "EC2 takes them");
-	if (*o->image && image_look_up(p->images, o->image, &image, bound, &why) < 0)
+	if (*o->image && (image_look_up(p->images, o->image, &image, bound, &why) < 0 ||
+				 image_check(&image, o->image, snp, &why) < 0))
 		check_refusal(r, "PODVM_AMI_ID", &why);
-	else if (snp && !strcmp(image.boot_mode, "legacy-bios"))
-		check_wrong(r, ERROR_INVALID, "PODVM_AMI_ID", "register it with boot mode uefi",
-			"%s boots by BIOS, SEV-SNP needs UEFI", o->image);
 	else if (*o->image)
 		check_right(r, "PODVM_AMI_ID", "%s, %s, root volume of %lld GiB", o->image,
 			*image.architecture ? image.architecture : "unknown architecture",

@@ -126,23 +126,6 @@ static bool wants_snp(const struct provider *p, const struct instance_request *r
 	       (r->tee == TEE_DEFAULT && !o->disable_cvm && !o->use_launch_template);
 }
 
-static int image_check(const struct image_facts *facts, const char *image, bool snp,
-	struct error *err)
-{
-	if (*facts->state && strcmp(facts->state, "available") != 0)
-		return error_set(err, ERROR_INVALID, "image %s is %s, not available", image,
-			facts->state);
-	if (snp && *facts->architecture && strcmp(facts->architecture, "x86_64") != 0)
-		return error_set(err, ERROR_INVALID, "image %s is for %s: SEV-SNP needs x86_64",
-			image, facts->architecture);
-	if (snp && !strcmp(facts->boot_mode, "legacy-bios"))
-		return error_set(err, ERROR_INVALID,
-			"image %s boots by BIOS: SEV-SNP needs UEFI (register it with boot mode uefi), or set "
-			"DISABLECVM=true",
-			image);
-	return 0;
-}
-
 /* After a failure: what was made, or may have been, goes. Adds to the message what could not be reached. */
 static void undo(struct making *m, struct vm *vm, struct error *err)
 {

@@ -94,11 +94,17 @@ bool image_read(xmlNode *item, struct image_entry *e)
 	return false;
 }
 
+static bool is_settled(const struct image_entry *e)
+{
+	return !*e->state || !strcmp(e->state, "available");
+}
+
+/* What is still being made will be another thing soon: it is asked for again. */
 static struct image_entry *image_find(struct images *images, const char *id)
 {
 	pthread_mutex_lock(&images->lock);
 	struct image_entry *e = images->first;
-	while (e && strcmp(e->id, id) != 0)
+	while (e && (strcmp(e->id, id) != 0 || !is_settled(e)))
 		e = e->next;
 	pthread_mutex_unlock(&images->lock);
 	return e;
@@ -140,5 +146,21 @@ int image_look_up(struct images *images, const char *image, struct image_facts *
 		return -1;
 	*facts = (struct image_facts){e->root_device, e->boot_mode, e->architecture, e->state,
 		e->kept_devices, e->root_gib, e->keeps_root};
+	return 0;
+}
+
+int image_check(const struct image_facts *facts, const char *image, bool snp, struct error *err)
+{
+	if (*facts->state && strcmp(facts->state, "available") != 0)
+		return error_set(err, ERROR_INVALID, "image %s is %s, not available", image,
+			facts->state);
+	if (snp && *facts->architecture && strcmp(facts->architecture, "x86_64") != 0)
+		return error_set(err, ERROR_INVALID, "image %s is for %s: SEV-SNP needs x86_64",
+			image, facts->architecture);
+	if (snp && !strcmp(facts->boot_mode, "legacy-bios"))
+		return error_set(err, ERROR_INVALID,
+			"image %s boots by BIOS: SEV-SNP needs UEFI (register it with boot mode uefi), or set "
+			"DISABLECVM=true",
+			image);
 	return 0;
 }

@@ -36,4 +36,7 @@ struct image_entry {
 bool image_read(xmlNode *item, struct image_entry *entry);
 void image_entry_clear(struct image_entry *entry);
 
+/* Can an instance be made of it, with SEV-SNP or without? ERROR_INVALID, with what to do, where it cannot. */
+int image_check(const struct image_facts *facts, const char *image, bool snp, struct error *err);
+
 #endif

@@ -68,3 +68,17 @@ def test_a_slash_at_the_end_of_the_metadata_services_url_does_no_harm(cloud, dri
     cloud.give_place()
     slash = {"AWS_REGION": None, "AWS_EC2_METADATA_SERVICE_ENDPOINT": cloud.url + "/"}
     assert driver.tool("list", slash) == []
+
+
+@pytest.mark.parametrize(
+    "image, found",
+    [
+        ({"state": "pending"}, "image ami-00000001 is pending, not available"),
+        ({"architecture": "arm64"}, "image ami-00000001 is for arm64: SEV-SNP needs x86_64"),
+        ({"boot_mode": "legacy-bios"}, "image ami-00000001 boots by BIOS: SEV-SNP needs UEFI"),
+    ],
+)
+def test_an_image_that_cannot_be_launched_is_told_before_ec2_is_asked_to(cloud, driver, image, found):
+    cloud.images["ami-00000001"] = ec2.Image("ami-00000001", **image)
+    failed(driver.tool, "check", {"PODVM_AMI_ID": "ami-00000001"})
+    assert row(driver, "PODVM_AMI_ID")[0].startswith(found) and cloud.count("RunInstances") == 0
