@@ -181,19 +181,35 @@ static int load_file(const char *set, const char *name, const char *profile, boo
 	return 0;
 }
 
+static bool is_none(const struct error *err)
+{
+	return err->kind == ERROR_GONE || err->kind == ERROR_EXISTS;
+}
+
 static int load_profile(struct credential_store *s, const char *profile, struct credentials *out,
 	struct error *err)
 {
 	cleanup_error second = ERROR_INIT;
 	if (load_file(s->options->credentials_file, "credentials", profile, false, out, err) == 0)
 		return 0;
-	if (err->kind == ERROR_GONE &&
+	if (is_none(err) &&
 		load_file(s->options->config_file, "config", profile, true, out, &second) == 0) {
 		error_clear(err);
 		return 0;
 	}
-	if (err->kind == ERROR_GONE && second.kind != ERROR_GONE)
+	if (is_none(err) && second.kind != ERROR_GONE)
 		return error_move(err, &second);
+	return -1;
+}
+
+/* Where it was asked for by name, no other identity will do. */
+static int load_by_name(struct credential_store *s, const char *profile, struct credentials *out,
+	struct error *err)
+{
+	if (load_profile(s, profile, out, err) == 0)
+		return 0;
+	if (err->kind == ERROR_GONE || err->kind == ERROR_UNSUPPORTED)
+		err->kind = ERROR_INVALID;
 	return -1;
 }
 
@@ -201,10 +217,10 @@ static int load_named_profile(struct credential_store *s, struct credentials *ou
 	const struct bound *bound, struct error *err)
 {
 	(void)bound;
-	if (load_profile(s, s->options->profile, out, err) == 0)
+	if (load_by_name(s, s->options->profile, out, err) == 0)
 		return 0;
-	if (err->kind == ERROR_GONE)
-		err->kind = ERROR_INVALID; /* it was asked for by name: no other source will do */
+	if (err->kind == ERROR_EXISTS)
+		err->kind = ERROR_INVALID;
 	return -1;
 }
 
@@ -213,7 +229,7 @@ static int load_default_profile(struct credential_store *s, struct credentials *
 {
 	(void)bound;
 	const char *named = s->options->default_profile;
-	return load_profile(s, *named ? named : "default", out, err);
+	return *named ? load_by_name(s, named, out, err) : load_profile(s, "default", out, err);
 }
 
 /* Answers with status 200 only; passing faults are tried again. */
@@ -386,7 +402,7 @@ static bool has_always(const struct aws_options *o)
 	return true;
 }
 
-/* In this order. One that says ERROR_GONE has nothing: the next is asked. */
+/* In this order. One that says ERROR_GONE, ERROR_EXISTS or ERROR_UNSUPPORTED has nothing: the next is asked. */
 static const struct source {
 	const char *name;
 	bool (*configured)(const struct aws_options *o);
@@ -413,7 +429,7 @@ static int load(struct credential_store *s, struct credentials *out, const char 
 		*source = sources[i].name;
 		if (sources[i].load(s, out, bound, &why) == 0)
 			return 0;
-		bool none = why.kind == ERROR_GONE || why.kind == ERROR_UNSUPPORTED;
+		bool none = is_none(&why) || why.kind == ERROR_UNSUPPORTED;
 		if (!none) {
 			error_move(err, &why);
 			error_prefix(err, "credentials from %s", sources[i].name);

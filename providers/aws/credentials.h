@@ -52,8 +52,8 @@ int credentials_of_sts(const char *text, size_t len, struct credentials *out, st
 
 /*
  * A profile of ~/.aws/credentials ([name]) or, with config, ~/.aws/config ([profile name], [default]). region
- * may be NULL. ERROR_GONE where there is no such profile or no key pair in it; ERROR_UNSUPPORTED where the profile
- * gets its keys in a way that this driver does not know.
+ * may be NULL. ERROR_GONE where there is no such profile, ERROR_EXISTS where it is there without a key pair (for its region,
+ * mostly), ERROR_UNSUPPORTED where it gets its keys in a way that this driver does not know.
  */
 int credentials_of_profile(const char *text, const char *profile, bool config,
 	struct credentials *out, char **region, struct error *err);

@@ -99,7 +99,7 @@ int credentials_of_profile(const char *text, const char *profile, bool config,
 				"the profile \"%s\" gets its keys by %.*s, which this driver does not do: give it "
 				"aws_access_key_id and aws_secret_access_key",
 				profile, (int)found.other.len, found.other.start);
-		return error_set(err, ERROR_GONE, "the profile \"%s\" has no key pair", profile);
+		return error_set(err, ERROR_EXISTS, "the profile \"%s\" has no key pair", profile);
 	}
 	*out = (struct credentials){.key_id = strndup(found.key_id.start, found.key_id.len)};
 	if (!out->key_id ||
