@@ -65,6 +65,14 @@ void check_unknown(struct check_report *report, const char *what, const char *fo
 	va_end(args);
 }
 
+void check_note(struct check_report *report, const char *what, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	add(report, CHECK_NOTE, ERROR_NONE, what, NULL, format, args);
+	va_end(args);
+}
+
 void check_failure(struct check_report *report, const char *what, const char *remedy,
 	struct error *err)
 {
@@ -114,8 +122,10 @@ int check_conclude(const struct check_report *report, struct error *err)
 
 void check_report_print(const struct check_report *report, FILE *out)
 {
-	static const char *const names[] =
-		{[CHECK_RIGHT] = "right", [CHECK_WRONG] = "WRONG", [CHECK_UNKNOWN] = "unknown"};
+	static const char *const names[] = {[CHECK_RIGHT] = "right",
+		[CHECK_WRONG] = "WRONG",
+		[CHECK_UNKNOWN] = "unknown",
+		[CHECK_NOTE] = "note"};
 	int width = 0;
 	for (size_t i = 0; i < report->count; i++) {
 		int len = (int)strlen(report->rows[i].what);

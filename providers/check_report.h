@@ -2,8 +2,8 @@
 /*
  * check_report.h - what a check of the configuration against the cloud found, row by row
  *
- * A driver's check adds a row for everything it looked at: what is right, what is wrong and how to mend it, and what
- * could not be found out. `cloud-api-adaptor <provider> --check` prints the rows as a table.
+ * A driver's check adds a row for everything it looked at: what is right, what is wrong and how to mend it, what
+ * could not be found out, and what works but may not be what was meant. `cloud-api-adaptor <provider> --check` prints the rows as a table.
  */
 #ifndef PEERPOD_PROVIDERS_CHECK_REPORT_H
 #define PEERPOD_PROVIDERS_CHECK_REPORT_H
@@ -14,7 +14,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-enum check_verdict { CHECK_RIGHT, CHECK_WRONG, CHECK_UNKNOWN };
+enum check_verdict { CHECK_RIGHT, CHECK_WRONG, CHECK_UNKNOWN, CHECK_NOTE };
 
 struct check_row {
 	enum check_verdict verdict;
@@ -37,6 +37,9 @@ void check_right(struct check_report *report, const char *what, const char *form
 void check_wrong(struct check_report *report, enum error_kind kind, const char *what,
 	const char *remedy, const char *format, ...) __attribute__((format(printf, 5, 6)));
 void check_unknown(struct check_report *report, const char *what, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+void check_note(struct check_report *report, const char *what, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* A row for an error, which is cleared: wrong; unknown where it is a timeout or a passing fault. */

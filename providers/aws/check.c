@@ -206,6 +206,10 @@ static void check_types(struct provider *p, struct check_report *r, bool snp,
 				"correct PODVM_INSTANCE_TYPE and PODVM_INSTANCE_TYPES",
 				"there is no instance type %s in this region", *t);
 	}
+	if (!list_holds(types, o->instance_type))
+		check_note(r, "instance types",
+			"%s, the default, is not in PODVM_INSTANCE_TYPES: pods that ask for nothing are refused",
+			o->instance_type);
 	check_quotas(p, r, facts, count, bound);
 }
 

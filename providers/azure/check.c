@@ -245,6 +245,13 @@ static void check_sizes(struct check *c)
 	}
 	if (usages(c, &quotas, &no_quota) < 0)
 		check_refusal(c, "quota", ROLE_REMEDY " on the subscription", NULL, &no_quota);
+	bool default_listed = false;
+	for (char **name = names; *name; name++)
+		default_listed |= !strcasecmp(*name, o->size);
+	if (!default_listed)
+		check_note(c->report, "sizes",
+			"%s, the default, is not in AZURE_INSTANCE_SIZES: pods that ask for nothing are refused",
+			o->size);
 	for (char **name = names; *name; name++) {
 		const struct size *found = NULL;
 		for (size_t i = 0; i < count; i++)

@@ -175,6 +175,10 @@ static void look_at_types(struct look *l)
 		check_failure(l->report, "machine types", NULL, &why);
 		return;
 	}
+	if (!list_holds(types, l->default_type))
+		check_note(l->report, "machine types",
+			"%s, the default, is not in GCP_INSTANCE_TYPES: pods that ask for nothing are refused",
+			l->default_type);
 	for (char **t = types; *t; t++)
 		look_at_type(l, *t, list, count);
 }

@@ -53,3 +53,17 @@ def test_what_could_not_be_found_out_is_counted(cloud):
     unknown = text.count("  unknown  ")
     assert status == 0 and unknown, text
     assert text.endswith(f"nothing is wrong, {unknown} could not be found out\n")
+
+
+def test_a_default_that_is_not_allowed_is_noted(cloud):
+    """It works for pods that ask for a size: it is no mistake."""
+    lists = {
+        "aws": ("PODVM_INSTANCE_TYPES", "m6a.xlarge", "m6a.large"),
+        "azure": ("AZURE_INSTANCE_SIZES", "Standard_DC4as_v5", "Standard_DC2as_v5"),
+        "gcp": ("GCP_INSTANCE_TYPES", "n2d-standard-4", "n2d-standard-2"),
+    }
+    variable, allowed, default = lists[cloud.driver]
+    status, text = check(cloud, {variable: allowed})
+    assert status == 0 and f"{default}, the default, is not in {variable}: pods that ask for nothing are refused" in text
+    assert "  note " in text and text.endswith("nothing is wrong\n")
+    assert "  note " not in check(cloud, {variable: f"{allowed},{default}"})[1]

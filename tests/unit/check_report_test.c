@@ -109,13 +109,15 @@ static void test_the_table_lines_up_and_names_the_remedy(void **state)
 	check_right(&report, "image", "ami-1");
 	check_wrong(&report, ERROR_INVALID, "AWS_SUBNET_ID", "name one of them", "not in vpc-1");
 	check_unknown(&report, "quota", "not told");
+	check_note(&report, "size", "odd");
 	FILE *out = open_memstream(&text, &size);
 	check_report_print(&report, out);
 	fclose(out);
 	assert_string_equal(text, "  right    image          ami-1\n"
 				  "  WRONG    AWS_SUBNET_ID  not in vpc-1\n"
 				  "                          to mend: name one of them\n"
-				  "  unknown  quota          not told\n");
+				  "  unknown  quota          not told\n"
+				  "  note     size           odd\n");
 	free(text);
 }
 
