@@ -5,7 +5,7 @@ import pytest
 
 from aws_rig import Driver
 from fakes import ec2
-from test_aws import failed
+from peerpod.provider_tool import failed
 from test_aws_credentials import NO_KEYS
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from aws_rig import Driver
 from fakes import ec2
-from test_aws import create, failed
+from peerpod.provider_tool import create, failed
 
 STANDARD, SPOT = "L-1216C47A", "L-34B43A08"
 
