@@ -264,7 +264,7 @@ def test_an_answer_lost_anywhere_in_a_long_start_leaves_nothing(calm, driver, de
 @pytest.mark.parametrize("driver", ["aws"])
 def test_an_instance_that_the_cloud_shows_late_is_found_by_the_search(calm, driver):
     """EC2 may not show to a describe call what it has just made: after the restart it seems that nothing was made."""
-    world = calm(hidden_looks=3)
+    world = calm(hidden_looks=4)  # two of which the check at the start has
     shim = world.shim(annotations=world.annotations)
     shim.create_vm()
     launched = Killer(world, 0)
