@@ -170,6 +170,14 @@ int base_image_find(struct call *call, virStoragePoolPtr pool, const char *name,
 
 	const char *fault = NULL;
 	size_t len = strlen(name);
+	/* By its own name: it may have been found by a path. A pod may name its image, and user data hold keys. */
+	struct identity identity;
+	const char *own_name = virStorageVolGetName(volume);
+	if (own_name && volume_name_parse(own_name, &identity)) {
+		base_image_free(base);
+		return error_set(err, ERROR_INVALID,
+			"base image %s is unusable: it is a volume of VM %s", name, identity.uuid);
+	}
 	if (!base->path || !base->format)
 		fault = "libvirt tells neither its path nor its format";
 	else if (info.capacity == 0 || info.allocation == 0)

@@ -591,6 +591,20 @@ def test_bad_base_image_is_refused(rig, content, part):
         rig.virsh("pool-refresh", rig.backend.name)
 
 
+def test_a_volume_of_another_vm_is_no_base_image(rig):
+    """A pod may name its image: the user data of another hold the keys of its tunnel."""
+    made = rig.tool("create", token=rig.token())
+    folder = pathlib.Path(rig.backend.values["LIBVIRT_POOL_DIR"])
+    assert len(rig.volumes()) == 2
+    for image in rig.volumes() + [str(folder / name) for name in rig.volumes()]:
+        with pytest.raises(ToolError) as caught:
+            rig.tool("create", token=rig.token(), image=image)
+        assert caught.value.kind == "invalid"
+        assert caught.value.message == f"base image {image} is unusable: it is a volume of VM {made['id']}"
+    rig.tool("delete", id=made["id"])
+    assert rig.left() == []
+
+
 def test_missing_base_image(rig):
     refused = failed(rig.tool, "create", options=["-vol-name=none.qcow2"], token=new_token())
     assert refused.kind == "invalid"
