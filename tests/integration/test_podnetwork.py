@@ -736,6 +736,19 @@ def test_routed_pods_answer_fragmentation_needed(rig):
     rig.transfer(client, vm.podns, pod.address, 1_000_000)
 
 
+def test_only_the_pods_own_host_side_is_lowered(rig):
+    """The pod's veth ends in another namespace, and the worker has one with the same numbers."""
+    between, stranger, pod_space = rig.space("m"), rig.space("s"), rig.space("wpa")
+    between.ip(f"link add host index 77 type veth peer name eth0 netns {pod_space.name} index 78")
+    rig.worker.ip(f"link add bystander index 77 type veth peer name x netns {stranger.name} index 78")
+    between.ip("link set host up")
+    pod_space.ip("addr add 10.65.0.7/32 dev eth0")
+    pod_space.ip("link set eth0 up")
+    pod_space.ip("route add default dev eth0")
+    rig.connect(Pod(pod_space, "sandbox-a", ["10.65.0.7/32"], "host"), rig.vm("a", 20))
+    assert rig.worker.json("link show bystander")[0]["mtu"] == 1500
+
+
 # ---- families
 
 
