@@ -593,12 +593,12 @@ def test_bad_base_image_is_refused(rig, content, part):
 
 def test_a_volume_of_another_vm_is_no_base_image(rig):
     """A pod may name its image: the user data of another hold the keys of its tunnel."""
-    made = rig.tool("create", token=rig.token())
+    made = rig.tool("create", token=new_token())
     folder = pathlib.Path(rig.backend.values["LIBVIRT_POOL_DIR"])
     assert len(rig.volumes()) == 2
     for image in rig.volumes() + [str(folder / name) for name in rig.volumes()]:
         with pytest.raises(ToolError) as caught:
-            rig.tool("create", token=rig.token(), image=image)
+            rig.tool("create", token=new_token(), image=image)
         assert caught.value.kind == "invalid"
         assert caught.value.message == f"base image {image} is unusable: it is a volume of VM {made['id']}"
     rig.tool("delete", id=made["id"])
@@ -647,10 +647,10 @@ def test_a_pool_that_was_stopped_meanwhile_keeps_no_volume(rig):
         base = pathlib.Path(rig.backend.values["LIBVIRT_POOL_DIR"]) / f"{rig.backend.name}-podvm-base.qcow2"
         shutil.copyfile(base, folder / "base.qcow2")
         options = [f"-pool-name={name}", "-vol-name=base.qcow2"]
-        made = rig.tool("create", options, token=new_token())
+        made = rig.tool("create", options=options, token=new_token())
         assert len(list(folder.iterdir())) == 3
         rig.virsh("pool-destroy", name)
-        rig.tool("delete", options, id=made["id"])
+        rig.tool("delete", options=options, id=made["id"])
         assert [p.name for p in folder.iterdir()] == ["base.qcow2"]
         assert "running" in rig.virsh("pool-info", name)
         assert rig.left() == []
