@@ -141,7 +141,7 @@ struct provider_table {
 	int (*wait_addresses)(struct provider *provider, const char *id, size_t needed,
 		struct instance *instance, const struct bound *bound, struct error *err);
 
-	/* By token. ERROR_GONE where there is none. */
+	/* By token, also what an unfinished creation left. ERROR_GONE where there is nothing. */
 	int (*find)(struct provider *provider, const char *token, struct instance *instance,
 		const struct bound *bound, struct error *err);
 

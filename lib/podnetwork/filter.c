@@ -7,8 +7,10 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/file.h>
+#include "base/bound.h"
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "podnetwork/filter_rules.h"
 #include "podnetwork/netns.h"
 #include "podnetwork/nftables.h"
@@ -16,6 +18,12 @@
 #define TABLE "peerpod"
 #define COMMENT_MAX 128 /* nftables: NFTNL_UDATA_COMMENT_MAXLEN */
 #define LISTING_MAX (64 * 1024 * 1024)
+/* The kernel drops what claims to come from here (RFC 1812, 5.3.7), before any input chain. */
+#define NOBODY "255.255.255.255"
+
+/* Anybody in the namespace can take the lock, and keep it: pods must start and end nevertheless. */
+#define LOCK_WAIT_NS (10 * NS_PER_S)
+#define LOCK_LOOK_NS (5 * NS_PER_MS)
 
 /*
  * What is decided from a listing must still be so when it is done: one at a time, in this process
@@ -41,13 +49,22 @@ static struct hold hold_table(struct error *err)
 	if (hold.netns < 0)
 		return hold;
 	pthread_mutex_lock(&nft_lock);
-	while (flock(hold.netns, LOCK_EX) < 0) {
+	const struct bound bound = {.deadline_ns = deadline_in(LOCK_WAIT_NS)};
+	while (flock(hold.netns, LOCK_EX | LOCK_NB) < 0) {
 		if (errno == EINTR)
 			continue;
-		error_set_errno(err, errno, "lock the network namespace");
-		release(&hold);
-		hold.netns = -1;
-		break;
+		if (errno != EWOULDBLOCK) {
+			error_set_errno(err, errno, "lock the network namespace");
+			release(&hold);
+			hold.netns = -1;
+			break;
+		}
+		if (bound_sleep(&bound, LOCK_LOOK_NS, "the lock", NULL) < 0) {
+			log_warn(
+				"pod network: another process keeps the network namespace locked: going on "
+				"without the lock");
+			break;
+		}
 	}
 	return hold;
 }
@@ -106,34 +123,52 @@ static int list_table(json_t **listing, struct error *err)
 	return *listing ? 0 : -1;
 }
 
-/* Appends "delete element" commands for what doomed(element) says. Returns how many others there are. */
-static size_t delete_elements(const json_t *listing,
-	bool (*doomed)(const struct element *element, const void *arg), const void *arg,
-	struct buf *commands)
+static void each_element(const json_t *listing,
+	void (*visit)(const struct element *element, void *arg), void *arg)
 {
-	size_t i, n, left = 0;
+	size_t i, n;
 	json_t *object, *entry;
 	json_array_foreach(json_object_get(listing, "nftables"), i, object)
 	{
 		const json_t *set = json_object_get(object, "set");
 		const char *name = json_string_value(json_object_get(set, "name"));
+		struct element element;
 		if (!name)
 			continue;
 		json_array_foreach(json_object_get(set, "elem"), n, entry)
 		{
-			struct element element;
-			if (!read_element(entry, name, &element))
-				continue;
-			if (!doomed(&element, arg))
-				left++;
-			else
-				buf_printf(commands,
-					"delete element inet peerpod %s { %s . %lld . %lld }\n",
-					name, element.address, (long long)element.port,
-					(long long)element.vni);
+			if (read_element(entry, name, &element))
+				visit(&element, arg);
 		}
 	}
-	return left;
+}
+
+struct deletion {
+	bool (*doomed)(const struct element *element, const void *arg);
+	const void *arg;
+	struct buf *commands;
+	size_t left; /* elements that stay */
+};
+
+static void delete_doomed(const struct element *element, void *arg)
+{
+	struct deletion *deletion = arg;
+	if (!deletion->doomed(element, deletion->arg))
+		deletion->left++;
+	else
+		buf_printf(deletion->commands,
+			"delete element inet peerpod %s { %s . %lld . %lld }\n", element->set,
+			element->address, (long long)element->port, (long long)element->vni);
+}
+
+/* Appends "delete element" commands for what doomed(element) says. Returns how many others there are. */
+static size_t delete_elements(const json_t *listing,
+	bool (*doomed)(const struct element *element, const void *arg), const void *arg,
+	struct buf *commands)
+{
+	struct deletion deletion = {doomed, arg, commands, 0};
+	each_element(listing, delete_doomed, &deletion);
+	return deletion.left;
 }
 
 static int apply(const struct buf *commands, struct error *err)
@@ -170,15 +205,18 @@ static int apply_with_rules(const struct filter_rules *rules, const json_t *list
 	return 0;
 }
 
-int filter_prepare(uint16_t port, uint32_t vni_min, struct error *err)
+/* Tunnels from the time of a lower -vxlan-min-id stay guarded. */
+static void lower(const struct element *element, void *arg)
 {
-	const struct buf nothing = BUF_INIT;
-	cleanup_json *listing = NULL;
-	cleanup(release) struct hold hold = hold_table(err);
-	if (hold.netns < 0 || list_table(&listing, err))
-		return -1;
-	const struct filter_rules rules = {hold.netns, port, vni_min};
-	return apply_with_rules(&rules, listing, &nothing, err);
+	struct filter_rules *rules = arg;
+	if (element->port == rules->port && element->vni < rules->vni_min)
+		rules->vni_min = (uint32_t)element->vni;
+}
+
+static bool is_of(const struct element *element, const struct filter_tunnel *tunnel)
+{
+	return !strcmp(element->comment, tunnel->sandbox) && element->port == tunnel->port &&
+	       element->vni == tunnel->vni;
 }
 
 static bool superseded(const struct element *element, const void *arg)
@@ -188,10 +226,27 @@ static bool superseded(const struct element *element, const void *arg)
 	       (element->port == tunnel->port && element->vni == tunnel->vni);
 }
 
-int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
+static bool outdated(const struct element *element, const void *arg)
+{
+	return superseded(element, arg) && !is_of(element, arg);
+}
+
+struct search {
+	const struct filter_tunnel *tunnel;
+	bool found;
+};
+
+static void look(const struct element *element, void *arg)
+{
+	struct search *search = arg;
+	search->found |= is_of(element, search->tunnel);
+}
+
+/* The tunnel's only element. source NULL: whichever it has, or else nobody. */
+static int set_element(const struct filter_tunnel *tunnel, const char *set, const char *source,
+	struct error *err)
 {
 	cleanup(buf_free) struct buf commands = BUF_INIT;
-	char remote[IP_TEXT_MAX];
 	if (!filter_comment_valid(tunnel->sandbox))
 		return error_set(err, ERROR_INVALID,
 			"sandbox id \"%.40s\": letters, digits and -_.: only, at most %d",
@@ -200,13 +255,31 @@ int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
 	cleanup(release) struct hold hold = hold_table(err);
 	if (hold.netns < 0 || list_table(&listing, err))
 		return -1;
-	const struct filter_rules rules = {hold.netns, tunnel->port, tunnel->vni_min};
-	delete_elements(listing, superseded, tunnel, &commands);
-	buf_printf(&commands, "add element inet peerpod %s { %s . %u . %u comment \"%s\" }\n",
-		tunnel->remote.family == AF_INET6 ? "tun6" : "tun4",
-		ip_address_format(&tunnel->remote, remote), tunnel->port, tunnel->vni,
-		tunnel->sandbox);
+	struct filter_rules rules = {hold.netns, tunnel->port, tunnel->vni_min};
+	struct search search = {tunnel, false};
+	each_element(listing, lower, &rules);
+	if (tunnel->vni < rules.vni_min)
+		rules.vni_min = tunnel->vni;
+	if (!source)
+		each_element(listing, look, &search);
+	delete_elements(listing, search.found ? outdated : superseded, tunnel, &commands);
+	if (!search.found)
+		buf_printf(&commands,
+			"add element inet peerpod %s { %s . %u . %u comment \"%s\" }\n", set,
+			source ? source : NOBODY, tunnel->port, tunnel->vni, tunnel->sandbox);
 	return apply_with_rules(&rules, listing, &commands, err);
+}
+
+int filter_prepare(const struct filter_tunnel *tunnel, struct error *err)
+{
+	return set_element(tunnel, "tun4", NULL, err);
+}
+
+int filter_allow(const struct filter_tunnel *tunnel, struct error *err)
+{
+	char remote[IP_TEXT_MAX];
+	return set_element(tunnel, tunnel->remote.family == AF_INET6 ? "tun6" : "tun4",
+		ip_address_format(&tunnel->remote, remote), err);
 }
 
 /* The last tunnel takes the table with it. */

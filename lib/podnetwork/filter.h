@@ -6,11 +6,11 @@
  * pod. The table lets in only packets whose (source address, port, VNI) is that of a tunnel of
  * ours, drops the others in our range of VNIs, leaves other users of the port alone, and keeps our
  * packets out of connection tracking. The rules are fixed; a tunnel is one element in a set, with
- * the sandbox id as its comment. Everything changes in single transactions. The last tunnel takes
+ * the sandbox id as its comment; one that is only reserved has a source address that no packet can have. Everything changes in single transactions. The last tunnel takes
  * the table with it.
  *
  * Acts on the netns of the calling thread. Calls are serialized: libnftables is not safe for
- * threads, and other processes may work on the same table.
+ * threads, and other processes may work on the same table. A call may wait for them, at most 10 s.
  */
 #ifndef PEERPOD_PODNETWORK_FILTER_H
 #define PEERPOD_PODNETWORK_FILTER_H
@@ -26,8 +26,11 @@ struct filter_tunnel {
 	uint16_t port;
 };
 
-/* Ensures table and rules: what belongs to no tunnel is dropped from now on. */
-int filter_prepare(uint16_t port, uint32_t vni_min, struct error *err);
+/*
+ * Ensures table and rules for a tunnel that is reserved (its remote is not looked at): what belongs to no tunnel is
+ * dropped from now on, and as long as this one is there, whatever becomes of others. Older elements of the VNI go.
+ */
+int filter_prepare(const struct filter_tunnel *tunnel, struct error *err);
 
 /* Ensures table, rules and this tunnel's element; older elements of the same sandbox or VNI go. */
 int filter_allow(const struct filter_tunnel *tunnel, struct error *err);

@@ -447,9 +447,15 @@ static int reserve(struct netlink *root, struct netlink *pod,
 	struct link link;
 	if (reservation_make(root, pod, &wanted, &link, err))
 		return -1;
-	if (filter_prepare(link.port, settings->vxlan_min_id, err) ||
-		reservation_raise(pod, &link, err)) {
+	const struct filter_tunnel reserved = {
+		.sandbox = settings->sandbox,
+		.vni = link.vni,
+		.vni_min = settings->vxlan_min_id,
+		.port = link.port,
+	};
+	if (filter_prepare(&reserved, err) || reservation_raise(pod, &link, err)) {
 		link_delete(pod, link.index);
+		filter_forbid(settings->sandbox, NULL);
 		return -1;
 	}
 	fault_point("podnet-port-held");

@@ -63,12 +63,14 @@ static int choose_remote(const struct podnetwork *network, const struct ip_prefi
  * answers "fragmentation needed". On a bridge it could not; there the tunnel fragments. Not to
  * know the host side (another netns, no veth) is no error.
  */
-static void lower_host_side(struct netlink *root, const struct link *eth, uint32_t mtu)
+static void lower_host_side(struct netlink *root, int pod_netns, const struct link *eth,
+	uint32_t mtu)
 {
 	struct link host;
 	if (strcmp(eth->kind, "veth") || !eth->lower || link_get_index(root, eth->lower, &host))
 		return;
-	bool peer = !strcmp(host.kind, "veth") && host.lower == eth->index && host.netns >= 0;
+	bool peer = !strcmp(host.kind, "veth") && host.lower == eth->index && host.netns >= 0 &&
+		    host.netns == link_netns_id(root, pod_netns);
 	if (!peer || host.master || host.mtu <= mtu)
 		return;
 	const struct link_change change = {.mtu = mtu};
@@ -159,7 +161,7 @@ static int setup(const struct podnetwork_worker_settings *settings,
 		return error_prefix(err, "netns %s: %s to " TUNNEL_NAME, settings->netns_path,
 			eth.name);
 	fault_point("podnet-connected");
-	lower_host_side(&root, &eth, mtu);
+	lower_host_side(&root, netns, &eth, mtu);
 	return 0;
 }
 

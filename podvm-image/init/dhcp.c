@@ -44,8 +44,11 @@ static int take_lease(const char *interface, bool is_new, struct error *err)
 	/* The first of several routers is the preferred one (RFC 2132, 3.5). */
 	snprintf(router, sizeof(router), "%.*s", (int)strcspn(variable("router"), " "),
 		variable("router"));
-	if (interface_set_mtu(interface, atoi(variable("mtu")), err) < 0 ||
-		interface_add_address(interface, cidr, err) < 0)
+	/* A server may tell of more than the interface can do, or of nonsense: better its own MTU than no address. */
+	cleanup_error refused = ERROR_INIT;
+	if (interface_set_mtu(interface, atoi(variable("mtu")), &refused) < 0)
+		stage_line("network: MTU %s: %s", variable("mtu"), error_message(&refused));
+	if (interface_add_address(interface, cidr, err) < 0)
 		return -1;
 	if (*router && interface_set_gateway(interface, router, err) < 0)
 		return -1;

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "copy_file.h"
 #include "proto/agent.pb-c.h"
@@ -21,8 +20,6 @@
 
 /* More than any shim asks for at once (32 KiB). */
 #define READ_MAX ((size_t)1 << 20)
-/* The kubelet keeps 4 KiB of a termination message. */
-#define TERMINATION_LOG_MAX ((size_t)64 << 10)
 
 #define scoped_message cleanup(message_ptr)
 
@@ -236,11 +233,8 @@ static int get_diagnostic_data(void *context, struct ttrpc_call *call, struct er
 	if (!c)
 		return coded(-1, err);
 	cleanup(buf_free) struct buf text = BUF_INIT;
-	cleanup_error missing = ERROR_INIT;
-	if (c->termination_log &&
-		file_read(c->termination_log, TERMINATION_LOG_MAX, &text, &missing) < 0 &&
-		missing.kind != ERROR_GONE)
-		return coded(error_move(err, &missing), err);
+	if (container_read_termination_log(c, &text, err) < 0)
+		return coded(-1, err);
 	Agent__GetDiagnosticDataResponse reply = AGENT__GET_DIAGNOSTIC_DATA_RESPONSE__INIT;
 	reply.data = (char *)buf_text(&text);
 	return coded(reply_with(call, &reply, err), err);

@@ -9,9 +9,13 @@
 #include "container.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -23,6 +27,8 @@
 
 #define ID_MAX 128
 #define CONFIG_MAX ((size_t)1 << 20)
+/* The kubelet keeps 4 KiB of a termination message. */
+#define TERMINATION_LOG_MAX ((size_t)64 << 10)
 
 static int check_id(const char *id, struct error *err)
 {
@@ -57,16 +63,20 @@ static bool describes_sandbox(const Agent__Spec *spec)
 }
 
 /* Where the termination message lies: a mount on its path, or the path in the root file system. */
-static char *find_termination_log(const Agent__Spec *spec, const char *rootfs)
+static void find_termination_log(struct container *c, const Agent__Spec *spec)
 {
 	const char *path = annotation(spec, "io.kubernetes.container.terminationMessagePath");
-	char *file = NULL;
-	if (!path || *path != '/' || strstr(path, "/../"))
-		return NULL;
-	for (size_t i = 0; i < spec->n_mounts; i++)
-		if (!strcmp(spec->mounts[i]->destination, path))
-			return strdup(spec->mounts[i]->source);
-	return asprintf(&file, "%s%s", rootfs, path) < 0 ? NULL : file;
+	if (!path || *path != '/')
+		return;
+	c->log_in_rootfs = true;
+	for (size_t i = 0; i < spec->n_mounts; i++) {
+		if (strcmp(spec->mounts[i]->destination, path) != 0)
+			continue;
+		path = spec->mounts[i]->source;
+		c->log_in_rootfs = false;
+		break;
+	}
+	c->termination_log = strdup(path);
 }
 
 /* ---- making ---------------------------------------------------------------------------------- */
@@ -250,7 +260,7 @@ static int create(struct container *c, const Agent__CreateContainerRequest *requ
 		cgroup_limit(&c->cgroup, &limits, err) < 0 ||
 		write_config(c, request, host, image, err) < 0)
 		return -1;
-	c->termination_log = find_termination_log(request->oci, c->rootfs.path);
+	find_termination_log(c, request->oci);
 	bool terminal = request->oci->process->terminal;
 	cleanup(process_unref_ptr) struct process *process = process_new(c->id, terminal, err);
 	if (!process || launch(c, process, NULL, bound, err) < 0)
@@ -341,6 +351,43 @@ int container_remove(struct container *c, const struct bound *bound, struct erro
 	rootfs_remove(&c->rootfs);
 	c->removed = true;
 	return tree_remove(c->folder, err);
+}
+
+/* What lies there is the container's: a link must not lead out of its root, and what is no file may keep a reader. */
+int container_read_termination_log(struct container *c, struct buf *text, struct error *err)
+{
+	busy_scope(c);
+	if (!c->termination_log || c->removed)
+		return 0;
+	cleanup(close_fd) int root =
+		open(c->log_in_rootfs ? c->rootfs.path : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct open_how how = {
+		.flags = O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+	};
+	cleanup(close_fd) int fd =
+		(int)syscall(SYS_openat2, root, c->termination_log, &how, sizeof(how));
+	struct stat st;
+	if (fd < 0 && errno == ENOENT)
+		return 0;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "termination message of container %s", c->id);
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, ERROR_INVALID,
+			"termination message of container %s: it is no file", c->id);
+	uint8_t *at = buf_reserve(text, TERMINATION_LOG_MAX);
+	if (!at)
+		return error_set(err, ERROR_CAPACITY, "termination message: out of memory");
+	off_t from = st.st_size > (off_t)TERMINATION_LOG_MAX
+			     ? st.st_size - (off_t)TERMINATION_LOG_MAX
+			     : 0;
+	ssize_t n = pread(fd, at, TERMINATION_LOG_MAX, from);
+	if (n < 0)
+		return error_set_errno(err, errno, "termination message of container %s", c->id);
+	text->len += (size_t)n;
+	if (buf_reserve(text, 0))
+		text->data[text->len] = 0;
+	return 0;
 }
 
 /* ---- processes ------------------------------------------------------------------------------- */

@@ -36,7 +36,8 @@ struct container {
 	char *folder; /* config.json and the like */
 	struct rootfs rootfs;
 	struct cgroup cgroup;
-	char *termination_log; /* path on this machine; NULL: none asked for */
+	char *termination_log; /* NULL: none asked for */
+	bool log_in_rootfs;    /* a path of the container's, not of this machine */
 	uint64_t oom_kills;    /* told so far; guarded by the sandbox */
 	pthread_mutex_t busy;  /* one of create, start, exec, remove at a time */
 	bool started, removed;
@@ -69,6 +70,10 @@ void container_forget(struct container *container, struct process *process);
  * it.
  */
 int container_signal(struct container *container, struct process *process, bool whole, int number,
+	struct error *err);
+
+/* The end of what the container says about its end, appended; nothing where it said nothing. */
+int container_read_termination_log(struct container *container, struct buf *text,
 	struct error *err);
 
 /* The pid of the first process; 0: it has ended. */

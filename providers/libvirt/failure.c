@@ -17,6 +17,7 @@ static const struct rule {
 } rules[] = {
 	/* A full disk shows through several doors, the connection's among them. */
 	{ANY, ANY, "No space left on device", ERROR_CAPACITY},
+	{ANY, ANY, "Disk quota exceeded", ERROR_CAPACITY},
 	/* the connection */
 	{VIR_ERR_INTERNAL_ERROR, VIR_FROM_RPC, NULL, ERROR_RETRY},
 	{VIR_ERR_SYSTEM_ERROR, VIR_FROM_RPC, NULL, ERROR_RETRY},
@@ -58,6 +59,9 @@ static const struct rule {
 	/* no room */
 	{VIR_ERR_NO_MEMORY, ANY, NULL, ERROR_CAPACITY},
 	{ANY, ANY, "Not enough free space", ERROR_CAPACITY},
+	{ANY, ANY, "insufficient free space", ERROR_CAPACITY},     /* LVM */
+	{ANY, ANY, "no large enough free extent", ERROR_CAPACITY}, /* pools of partitions */
+	{ANY, ANY, "out of space", ERROR_CAPACITY},                /* ZFS */
 	{ANY, ANY, "Cannot allocate memory", ERROR_CAPACITY},
 	{ANY, ANY, "cannot set up guest memory", ERROR_CAPACITY},
 	/* files that the host lacks */

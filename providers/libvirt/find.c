@@ -5,7 +5,7 @@
  * A VM of ours is a domain with our metadata. Leftovers are what carries a UUID of ours in its name (volumes, DHCP host
  * entries) while no domain of that UUID exists; they are listed as instances of that UUID without owner, and deleting
  * the UUID removes them. They are read before the domains, so that a VM in the making, whose domain comes first, is
- * never taken for one.
+ * never taken for one. To the question for a token its leftovers are the answer too.
  */
 #include <libvirt/virterror.h>
 #include <string.h>
@@ -37,27 +37,6 @@ static int instance_fill(struct instance *instance, virDomainPtr domain, struct 
 		return 0;
 	instance_free(instance);
 	return error_set(err, ERROR_CAPACITY, "out of memory");
-}
-
-int driver_find(struct provider *p, const char *token, struct instance *instance,
-	const struct bound *bound, struct error *err)
-{
-	char uuid[UUID_TEXT_LEN + 1];
-	cleanup_call call = CALL_INIT;
-	cleanup_domain domain = NULL;
-	cleanup(record_free) struct record record = {0};
-	*instance = (struct instance){0};
-	uuid_of_token(token, uuid);
-	if (call_begin(p->status, &call, bound, err) < 0)
-		return -1;
-	int found = domain_find(&call, uuid, &domain, err);
-	if (found < 0)
-		return -1;
-	if (!found)
-		return error_set(err, ERROR_GONE, "there is no VM %s", uuid);
-	if (domain_record(&call, domain, &record, err) < 0)
-		return -1;
-	return instance_fill(instance, domain, &record, err);
 }
 
 /* ---- listing ---------------------------------------------------------------------------------------------- */
@@ -245,6 +224,55 @@ int driver_list(struct provider *p, const char *cluster, const char *node,
 	*instances = list.instances;
 	*count = list.count;
 	return 0;
+}
+
+/* ---- finding ---------------------------------------------------------------------------------------------- */
+
+/* What a killed creation left without a domain is of this token too: who asks wants to delete it. */
+static int leftover_find(struct call *call, const struct libvirt_options *o, const char *uuid,
+	const char *token, struct instance *instance, struct error *err)
+{
+	struct listing leftovers = {0};
+	int result = leftovers_list(call, o, &leftovers, err);
+	bool found = false;
+	for (size_t i = 0; result == 0 && !found && i < leftovers.count; i++) {
+		found = !strcasecmp(leftovers.instances[i].id, uuid);
+		if (!found)
+			continue;
+		*instance = leftovers.instances[i];
+		leftovers.instances[i] = (struct instance){0};
+	}
+	instances_free(leftovers.instances, leftovers.count);
+	if (result < 0)
+		return -1;
+	if (!found)
+		return error_set(err, ERROR_GONE, "there is no VM %s", uuid);
+	instance->token = strdup(token);
+	if (instance->token)
+		return 0;
+	instance_free(instance);
+	return error_set(err, ERROR_CAPACITY, "out of memory");
+}
+
+int driver_find(struct provider *p, const char *token, struct instance *instance,
+	const struct bound *bound, struct error *err)
+{
+	char uuid[UUID_TEXT_LEN + 1];
+	cleanup_call call = CALL_INIT;
+	cleanup_domain domain = NULL;
+	cleanup(record_free) struct record record = {0};
+	*instance = (struct instance){0};
+	uuid_of_token(token, uuid);
+	if (call_begin(p->status, &call, bound, err) < 0)
+		return -1;
+	int found = domain_find(&call, uuid, &domain, err);
+	if (found < 0)
+		return -1;
+	if (!found)
+		return leftover_find(&call, p->options, uuid, token, instance, err);
+	if (domain_record(&call, domain, &record, err) < 0)
+		return -1;
+	return instance_fill(instance, domain, &record, err);
 }
 
 /* ---- waiting for addresses --------------------------------------------------------------------------------- */

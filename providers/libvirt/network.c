@@ -128,9 +128,12 @@ virNetworkPtr network_open(struct call *call, const char *name, struct network_f
 	}
 	if (virNetworkIsActive(network) == 0) {
 		log_info("network %s is not active: starting it", name);
-		if (virNetworkCreate(network) < 0 && virNetworkIsActive(network) != 1) {
-			call_failed(call, err, "start network %s", name);
-			return NULL;
+		if (virNetworkCreate(network) < 0) {
+			call_note(call); /* the next call wipes the reason */
+			if (virNetworkIsActive(network) != 1) {
+				call_report(call, err, "start network %s", name);
+				return NULL;
+			}
 		}
 	}
 	if (facts_read(call, network, facts, err) < 0)

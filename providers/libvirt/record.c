@@ -7,7 +7,8 @@
 
 #include "base/buf.h"
 
-#define VALUE_MAX 512 /* names of Kubernetes objects have at most 253 characters */
+#define VALUE_MAX 512  /* names of Kubernetes objects have at most 253 characters */
+#define DATA_MAX 65536 /* paths of 16 disks, each at most PATH_MAX */
 
 void time_text(int64_t seconds, char text[32])
 {
@@ -24,11 +25,10 @@ int64_t time_parse(const char *text)
 	return end && !*end ? (int64_t)timegm(&utc) : -1;
 }
 
-static int value_check(const char *name, const char *value, struct error *err)
+static int value_check(const char *name, const char *value, size_t max, struct error *err)
 {
-	if (strlen(value) > VALUE_MAX)
-		return error_set(err, ERROR_INVALID, "%s is longer than %d characters", name,
-			VALUE_MAX);
+	if (strlen(value) > max)
+		return error_set(err, ERROR_INVALID, "%s is longer than %zu characters", name, max);
 	if (!xml_text_valid(value))
 		return error_set(err, ERROR_INVALID, "%s holds a control character or is not UTF-8",
 			name);
@@ -48,7 +48,7 @@ int record_write(xmlNode *domain, const struct record *record, const char *data,
 		{"token", record->token},
 	};
 	for (size_t i = 0; i < array_size(values); i++) {
-		if (value_check(values[i].name, values[i].value, err) < 0)
+		if (value_check(values[i].name, values[i].value, VALUE_MAX, err) < 0)
 			return -1;
 	}
 	xmlNode *metadata = xml_child(domain, "metadata", NULL);
@@ -69,7 +69,7 @@ int record_write(xmlNode *domain, const struct record *record, const char *data,
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	xml_attribute(podvm, "volumes", buf_text(&volumes));
 	if (data && *data) {
-		if (value_check("data", data, err) < 0)
+		if (value_check("data", data, DATA_MAX, err) < 0)
 			return -1;
 		xml_attribute(podvm, "data", data);
 	}

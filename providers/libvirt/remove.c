@@ -86,17 +86,21 @@ static int undefine(struct call *call, virDomainPtr domain, struct error *err)
 	return call_failed(call, err, "undefine domain %s", virDomainGetName(domain));
 }
 
-/* A pool that is not there (any more) holds nothing of ours. */
+/*
+ * A pool that is not there (any more) holds nothing of ours; one that is only stopped does, and the definition that
+ * names it would be gone before it runs again.
+ */
 static virStoragePoolPtr pool_if_there(struct call *call, const char *name, bool *failed,
 	struct error *err)
 {
-	virStoragePoolPtr pool = virStoragePoolLookupByName(call->conn, name);
+	cleanup_pool pool = virStoragePoolLookupByName(call->conn, name);
 	*failed = false;
-	if (!pool && failure_code() != VIR_ERR_NO_STORAGE_POOL) {
+	if (!pool && failure_code() == VIR_ERR_NO_STORAGE_POOL)
+		return NULL;
+	*failed = !pool || pool_start(call, pool, err) < 0;
+	if (!pool)
 		call_failed(call, err, "storage pool %s", name);
-		*failed = true;
-	}
-	return pool;
+	return *failed ? NULL : take_ptr(pool);
 }
 
 static int volumes_remove(struct call *call, virStoragePoolPtr pool, const char *uuid,
@@ -183,8 +187,7 @@ int vm_remove(struct provider *p, const char *uuid, bool keep_console, const str
 	}
 	bool failed;
 	cleanup_pool pool = pool_if_there(&call, p->options->pool, &failed, err);
-	if (failed || (pool && virStoragePoolIsActive(pool) == 1 &&
-			      volumes_remove(&call, pool, uuid, &record, err) < 0))
+	if (failed || (pool && volumes_remove(&call, pool, uuid, &record, err) < 0))
 		return -1;
 	if (addresses_remove(&call, p->options, uuid, &nics, err) < 0)
 		return -1;

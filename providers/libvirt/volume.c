@@ -50,6 +50,20 @@ static int pool_facts_read(struct call *call, virStoragePoolPtr pool, struct poo
 	return 0;
 }
 
+int pool_start(struct call *call, virStoragePoolPtr pool, struct error *err)
+{
+	const char *name = virStoragePoolGetName(pool);
+	if (virStoragePoolIsActive(pool) != 0)
+		return 0;
+	log_info("storage pool %s is not active: starting it", name);
+	if (virStoragePoolCreate(pool, 0) == 0)
+		return 0;
+	call_note(call); /* the next call wipes the reason */
+	return virStoragePoolIsActive(pool) == 1
+		       ? 0
+		       : call_report(call, err, "start storage pool %s", name);
+}
+
 virStoragePoolPtr pool_open(struct call *call, const char *name, struct pool_facts *facts,
 	struct error *err)
 {
@@ -66,13 +80,8 @@ virStoragePoolPtr pool_open(struct call *call, const char *name, struct pool_fac
 		}
 		return NULL;
 	}
-	if (virStoragePoolIsActive(pool) == 0) {
-		log_info("storage pool %s is not active: starting it", name);
-		if (virStoragePoolCreate(pool, 0) < 0 && virStoragePoolIsActive(pool) != 1) {
-			call_failed(call, err, "start storage pool %s", name);
-			return NULL;
-		}
-	}
+	if (pool_start(call, pool, err) < 0)
+		return NULL;
 	if (pool_facts_read(call, pool, facts, err) < 0) {
 		pool_facts_free(facts);
 		error_prefix(err, "storage pool %s", name);
@@ -161,6 +170,14 @@ int base_image_find(struct call *call, virStoragePoolPtr pool, const char *name,
 
 	const char *fault = NULL;
 	size_t len = strlen(name);
+	/* By its own name: it may have been found by a path. A pod may name its image, and user data hold keys. */
+	struct identity identity;
+	const char *own_name = virStorageVolGetName(volume);
+	if (own_name && volume_name_parse(own_name, &identity)) {
+		base_image_free(base);
+		return error_set(err, ERROR_INVALID,
+			"base image %s is unusable: it is a volume of VM %s", name, identity.uuid);
+	}
 	if (!base->path || !base->format)
 		fault = "libvirt tells neither its path nor its format";
 	else if (info.capacity == 0 || info.allocation == 0)

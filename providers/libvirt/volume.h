@@ -25,6 +25,8 @@ struct pool_facts {
 /* The pool, started where it is not. NULL on failure; ERROR_INVALID where there is none of this name. */
 virStoragePoolPtr pool_open(struct call *call, const char *name, struct pool_facts *facts,
 	struct error *err);
+/* Starts it where it is stopped. */
+int pool_start(struct call *call, virStoragePoolPtr pool, struct error *err);
 void pool_facts_free(struct pool_facts *facts);
 
 struct base_image {

@@ -55,11 +55,8 @@ class Rig(Driver):
     def virsh(self, *arguments) -> str:
         return self.backend.virsh(*arguments)
 
-    def network_xml(self) -> ET.Element:
-        return ET.fromstring(self.virsh("net-dumpxml", self.backend.name))
-
     def reservations(self) -> list:
-        return [host.get("name") for host in self.network_xml().iter("host")]
+        return self.backend.reservations()
 
     def volumes(self) -> list:
         return sorted(v for v in self.backend.volumes() if v.startswith("podvm-"))
@@ -265,7 +262,7 @@ def test_twelve_at_once(rig):
     """More than libvirtd serves at a time for one client: the driver keeps the rest waiting."""
     made = rig.tool("parallel 12 create", token=new_token() + "-%d", name="podvm-many-%d", memory=80)
     assert len({one["id"] for one in made}) == 12
-    addresses = [host.get("ip") for host in rig.network_xml().iter("host")]
+    addresses = [host.get("ip") for host in rig.backend.network_xml().iter("host")]
     assert len(set(addresses)) == 12
     for one in made:
         rig.virsh("destroy", one["id"])  # room for the others
@@ -330,11 +327,16 @@ def fault_build():
 
 @pytest.mark.parametrize("point", CREATE_POINTS)
 def test_killed_while_creating(rig, fault_build, point):
-    """What a killed creation leaves is listed, and deleting its id removes all of it; a retry works too."""
+    """What a killed creation leaves is listed, is found by the token, and goes with its id; a retry works too."""
     token = new_token()
     dies_at(rig, point, "create", token=token)
     if point != "looked":
         assert [i["id"] for i in rig.tool("list")] == [rig.id(token)]
+        found = rig.tool("find", token=token)
+        assert (found["id"], found["token"]) == (rig.id(token), token)
+        with pytest.raises(ToolError) as caught:
+            rig.tool("find", token=new_token())
+        assert caught.value.kind == "gone"
     rig.tool("delete", id=rig.id(token))
     assert rig.left() == []
     dies_at(rig, point, "create", token=token)
@@ -589,6 +591,20 @@ def test_bad_base_image_is_refused(rig, content, part):
         rig.virsh("pool-refresh", rig.backend.name)
 
 
+def test_a_volume_of_another_vm_is_no_base_image(rig):
+    """A pod may name its image: the user data of another hold the keys of its tunnel."""
+    made = rig.tool("create", token=new_token())
+    folder = pathlib.Path(rig.backend.values["LIBVIRT_POOL_DIR"])
+    assert len(rig.volumes()) == 2
+    for image in rig.volumes() + [str(folder / name) for name in rig.volumes()]:
+        with pytest.raises(ToolError) as caught:
+            rig.tool("create", token=new_token(), image=image)
+        assert caught.value.kind == "invalid"
+        assert caught.value.message == f"base image {image} is unusable: it is a volume of VM {made['id']}"
+    rig.tool("delete", id=made["id"])
+    assert rig.left() == []
+
+
 def test_missing_base_image(rig):
     refused = failed(rig.tool, "create", options=["-vol-name=none.qcow2"], token=new_token())
     assert refused.kind == "invalid"
@@ -617,6 +633,45 @@ def test_stopped_pool_and_network_are_started(rig):
         rig.virsh("net-destroy", name)
         rig.virsh("net-undefine", name)
         rig.virsh("pool-destroy", name)
+        rig.virsh("pool-undefine", name)
+
+
+def test_a_pool_that_was_stopped_meanwhile_keeps_no_volume(rig):
+    """As after a restart of the machine's storage: the VM runs on, and its volumes are there."""
+    name = f"{rig.backend.name}-meanwhile"
+    folder = rig.backend.folder / "meanwhile"
+    folder.mkdir()
+    rig.virsh("pool-define-as", name, "dir", "--target", str(folder))
+    rig.virsh("pool-start", name)
+    try:
+        base = pathlib.Path(rig.backend.values["LIBVIRT_POOL_DIR"]) / f"{rig.backend.name}-podvm-base.qcow2"
+        shutil.copyfile(base, folder / "base.qcow2")
+        options = [f"-pool-name={name}", "-vol-name=base.qcow2"]
+        made = rig.tool("create", options=options, token=new_token())
+        assert len(list(folder.iterdir())) == 3
+        rig.virsh("pool-destroy", name)
+        rig.tool("delete", options=options, id=made["id"])
+        assert [p.name for p in folder.iterdir()] == ["base.qcow2"]
+        assert "running" in rig.virsh("pool-info", name)
+        assert rig.left() == []
+    finally:
+        rig.backend.virsh("pool-destroy", name, check=False)
+        rig.virsh("pool-undefine", name)
+
+
+def test_why_a_pool_or_a_network_does_not_start_is_said(rig):
+    name = f"{rig.backend.name}-broken"
+    missing = rig.backend.folder / "missing"
+    rig.virsh("pool-define-as", name, "dir", "--target", str(missing))
+    xml = rig.backend.folder / "net.xml"
+    xml.write_text(f"<network><name>{name}</name><bridge name='lo'/></network>")
+    rig.virsh("net-define", str(xml))
+    try:
+        error = check_fails(rig, [f"-pool-name={name}", f"-network-name={name}"])
+        assert f"start storage pool {name}: cannot open directory '{missing}'" in error.message
+        assert f"start network {name}: " in error.message and "File exists" in error.message
+    finally:
+        rig.virsh("net-undefine", name)
         rig.virsh("pool-undefine", name)
 
 

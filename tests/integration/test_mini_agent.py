@@ -481,6 +481,34 @@ def test_the_termination_message(agent):
         agent.agent.GetDiagnosticData(log_type="core", container_id=container.id)
 
 
+@pytest.mark.parametrize(
+    "script, said",
+    [
+        ("ln -s /etc/passwd /said", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n"),
+        ("ln -s /proc/1/root/etc/hostname /said", ""),
+        ("mkfifo /said", None),
+        ("mkdir /said", None),
+        ("yes | head -c 100000 >/said; echo end >>/said", "y\n" * ((65536 - 4) // 2) + "end\n"),
+        ("true", ""),
+    ],
+)
+def test_a_termination_message_is_the_containers_own_and_ends(agent, script, said):
+    """In its root file system the container decides what is there: its links lead nowhere else."""
+    annotations = agent.shim.container_annotations
+
+    def with_path(*args):
+        return annotations(*args) | {"io.kubernetes.container.terminationMessagePath": "/said"}
+
+    agent.shim.container_annotations = with_path
+    container = agent.run("/bin/sh", "-c", script)
+    assert container.process.wait() == 0
+    if said is None:
+        with refused(ttrpc.INTERNAL, "it is no file"):
+            agent.agent.GetDiagnosticData(log_type="termination_log", container_id=container.id)
+    else:
+        assert agent.agent.GetDiagnosticData(log_type="termination_log", container_id=container.id).data == said
+
+
 # ---- options ------------------------------------------------------------------------------------
 
 

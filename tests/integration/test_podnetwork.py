@@ -8,6 +8,7 @@ behind it: the worker's own kernel answers for the pod's address as long as no r
 import concurrent.futures
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import re
@@ -525,6 +526,7 @@ def test_a_port_that_is_taken_is_named_before_a_vm_is_made(rig):
         "takes every id (Cilium, Open vSwitch), has it: set -vxlan-port (VXLAN_PORT) to a free port and allow it in "
         "firewalls")
     assert [link["ifname"] for link in pod.netns.json("link")] == ["lo", "eth0"]
+    assert rig.worker.run("nft", "list", "ruleset").stdout == ""
 
 
 def test_a_reserved_tunnel_lets_nobody_in(rig):
@@ -535,6 +537,42 @@ def test_a_reserved_tunnel_lets_nobody_in(rig):
     inject(rig, attacker, vni)
     wait_for(lambda: rig.worker.counter("dropped") == 1, "dropped")
     assert received_packets(pod.netns, "vxlan1") == 0
+
+
+def test_a_reserved_tunnel_lets_nobody_in_when_the_last_connected_pod_has_gone(rig):
+    other, _ = connected(rig)
+    pod, attacker = rig.bridge_pod("b", 8), rig.space("e")
+    rig.plug(attacker, 66)
+    vni = rig.inspect(pod)["vxlan-id"]
+    rig.teardown(other)
+    inject(rig, attacker, vni)
+    wait_for(lambda: rig.worker.counter("dropped") == 1, "dropped")
+    assert received_packets(pod.netns, "vxlan1") == 0
+    rig.teardown(pod)
+    assert rig.worker.run("nft", "list", "ruleset").stdout == ""
+
+
+def test_a_tunnel_below_a_raised_lowest_id_lets_nobody_in(rig):
+    """The adaptor was restarted with a higher -vxlan-min-id; pods from before run on."""
+    pod, vm = connected(rig)
+    rig.inspect(rig.bridge_pod("b", 8), "-vxlan-min-id", "16000000")
+    attacker = rig.space("e")
+    rig.plug(attacker, 66)
+    before = received_packets(pod.netns, "vxlan1")
+    inject(rig, attacker, pod.network["vxlan-id"])
+    wait_for(lambda: rig.worker.counter("dropped") == 1, "dropped")
+    assert received_packets(pod.netns, "vxlan1") == before
+    check_traffic(rig, pod, vm)
+
+
+def test_whoever_keeps_the_network_namespace_locked_keeps_no_pod(rig):
+    """The lock is anybody's in the namespace: a pod with hostNetwork may take it and never let go."""
+    pod = rig.bridge_pod("a", 7)
+    with open(rig.worker.path, "rb") as namespace:
+        fcntl.flock(namespace, fcntl.LOCK_EX)
+        rig.inspect(pod)
+    rig.teardown(pod)
+    assert rig.worker.run("nft", "list", "ruleset").stdout == ""
 
 
 def test_a_deleted_tunnel_device_comes_back_with_its_id(rig):
@@ -696,6 +734,19 @@ def test_routed_pods_answer_fragmentation_needed(rig):
 
         wait_for(lambda: path_mtu() == 1450, "the worker says that 1450 is the limit")
     rig.transfer(client, vm.podns, pod.address, 1_000_000)
+
+
+def test_only_the_pods_own_host_side_is_lowered(rig):
+    """The pod's veth ends in another namespace, and the worker has one with the same numbers."""
+    between, stranger, pod_space = rig.space("m"), rig.space("s"), rig.space("wpa")
+    between.ip(f"link add host index 77 type veth peer name eth0 netns {pod_space.name} index 78")
+    rig.worker.ip(f"link add bystander index 77 type veth peer name x netns {stranger.name} index 78")
+    between.ip("link set host up")
+    pod_space.ip("addr add 10.65.0.7/32 dev eth0")
+    pod_space.ip("link set eth0 up")
+    pod_space.ip("route add default dev eth0")
+    rig.connect(Pod(pod_space, "sandbox-a", ["10.65.0.7/32"], "host"), rig.vm("a", 20))
+    assert rig.worker.json("link show bystander")[0]["mtu"] == 1500
 
 
 # ---- families

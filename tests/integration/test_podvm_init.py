@@ -146,3 +146,20 @@ def test_it_refuses_to_be_anything_but_the_first_process(init):
     )
     assert done.returncode == 2
     assert "this is the first process of a pod VM" in done.stderr
+
+
+LEASE = """set -e
+mount -t proc proc /proc; ip link add name net0 type veth peer name peer0; ip link set net0 up
+"$0" bound; ip -o -4 address show dev net0; ip -o link show dev net0"""
+
+
+@pytest.mark.parametrize("mtu, result", [("1400", "1400"), ("70000", "1500"), ("12", "1500"), ("", "1500")])
+def test_an_mtu_that_the_interface_cannot_have_costs_no_address(mtu, result):
+    conftest.need(os.geteuid() == 0, "needs root: namespaces")
+    lease = {"interface": "net0", "ip": "192.0.2.7", "mask": "24", "mtu": mtu}
+    # A PID namespace: it sends a signal to the first process.
+    done = subprocess.run(["unshare", "--net", "--pid", "--fork", "--mount", "sh", "-c", LEASE, str(paths.program("podvm-dhcp"))],
+                          env={**os.environ, **lease}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "192.0.2.7/24" in done.stdout and f" mtu {result} " in done.stdout
+    assert (f"network: MTU {mtu}: interface net0: " in done.stderr) == (mtu in ("70000", "12"))

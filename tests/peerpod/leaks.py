@@ -16,9 +16,6 @@ from typing import Optional
 from peerpod import cni
 
 
-OUR_TABLE = "peerpod"
-
-
 def _nft(worker) -> set:
     done = subprocess.run(worker.command("nft", "-j", "list", "ruleset"), capture_output=True, text=True)
     if done.returncode or not done.stdout.strip():
@@ -32,13 +29,12 @@ def _nft(worker) -> set:
         elements = value.pop("elem", []) if kind in ("set", "map") else []
         for element in elements:
             found.add(f"element of {value['family']} {value['table']} {value['name']}: {json.dumps(element)}")
-        # The fixed rules of our own table stay while the adaptor is installed; its elements are tunnels.
-        if value.get("table") == OUR_TABLE or (kind == "table" and value["name"] == OUR_TABLE):
-            continue
-        if kind == "rule":  # counters count
+        # Counters count.
+        if kind == "rule":
             value["expr"] = [e for e in value.get("expr", []) if "counter" not in e]
+        value = {key: v for key, v in value.items() if key not in ("packets", "bytes")}
         found.add(f"{kind} {json.dumps(value, sort_keys=True)}")
-    return {f for f in found if f"{OUR_TABLE} ports:" not in f}
+    return found
 
 
 def _processes(folders: list) -> set:

@@ -14,6 +14,7 @@ import pathlib
 import secrets
 import shutil
 import subprocess
+import xml.etree.ElementTree as ET
 
 from peerpod import paths, stack
 
@@ -105,8 +106,16 @@ class Libvirt:
         names = [line.split()[0] for line in lines if line.strip()]
         return [name for name in names if not name.startswith(f"{self.name}-")]
 
+    def network_xml(self) -> ET.Element:
+        return ET.fromstring(self.virsh("net-dumpxml", self.name))
+
+    def reservations(self) -> list:
+        """Names of the addresses that are reserved in our network."""
+        return [host.get("name") for host in self.network_xml().iter("host")]
+
     def left(self) -> list:
-        return [f"domain {d}" for d in self.domains()] + [f"volume {v}" for v in self.volumes()]
+        return ([f"domain {d}" for d in self.domains()] + [f"volume {v}" for v in self.volumes()]
+                + [f"address {r}" for r in self.reservations()])
 
     def console(self) -> str:
         """What the newest pod VM wrote on its serial console."""

@@ -25,14 +25,23 @@ static int enter_netns(void **state)
 	return 0;
 }
 
-/* Every test begins without the table. */
+static int prepare(const char *sandbox, uint32_t vni, uint16_t port, uint32_t vni_min)
+{
+	const struct filter_tunnel tunnel = {.sandbox = sandbox,
+		.vni = vni,
+		.vni_min = vni_min,
+		.port = port};
+	return filter_prepare(&tunnel, NULL);
+}
+
+/* Every test begins with a new table and one reserved tunnel. */
 static int begin(void **state)
 {
 	(void)state;
 	if (!own_netns)
 		return 0;
 	nftables_run("add table inet peerpod\ndelete table inet peerpod\n", NULL);
-	return filter_prepare(PORT, VNI_MIN, NULL);
+	return prepare("a", 555001, PORT, VNI_MIN);
 }
 
 #define NEED_NETNS              \
@@ -86,7 +95,7 @@ static void test_rules_are_written_once(void **state)
 	uint32_t generation = nftables_generation();
 	assert_int_not_equal(generation, 0);
 	assert_int_equal(rules(), RULES);
-	assert_int_equal(filter_prepare(PORT, VNI_MIN, NULL), 0);
+	assert_int_equal(prepare("a", 555001, PORT, VNI_MIN), 0);
 	assert_int_equal(nftables_generation(), generation);
 	cleanup(free_ptr) char *before = listing();
 	allow("a", "192.0.2.1", 555001);
@@ -133,7 +142,7 @@ static void test_what_somebody_did_to_the_rules_is_mended(void **state)
 		assert_int_equal(count(text, "\"comment\""), 1);
 	}
 	assert_int_equal(nftables_run("flush chain inet peerpod pre\n", NULL), 0);
-	assert_int_equal(filter_prepare(PORT, VNI_MIN, NULL), 0);
+	assert_int_equal(prepare("a", 555001, PORT, VNI_MIN), 0);
 	assert_int_equal(rules(), RULES);
 }
 
@@ -142,7 +151,7 @@ static void test_other_tables_are_nobodys_business(void **state)
 	NEED_NETNS;
 	assert_int_equal(nftables_run("add table inet other\n", NULL), 0);
 	uint32_t generation = nftables_generation();
-	assert_int_equal(filter_prepare(PORT, VNI_MIN, NULL), 0);
+	assert_int_equal(prepare("a", 555001, PORT, VNI_MIN), 0);
 	assert_int_equal(nftables_generation(), generation);
 	assert_int_equal(nftables_run("delete table inet other\n", NULL), 0);
 }
@@ -150,12 +159,51 @@ static void test_other_tables_are_nobodys_business(void **state)
 static void test_other_ports_have_rules_of_their_own(void **state)
 {
 	NEED_NETNS;
-	assert_int_equal(filter_prepare(4790, VNI_MIN, NULL), 0);
+	assert_int_equal(prepare("b", 600001, 4790, 600000), 0);
 	assert_int_equal(rules(), RULES + 4);
-	assert_int_equal(filter_prepare(PORT, 600000, NULL), 0);
 	cleanup(free_ptr) char *text = listing();
 	assert_int_equal(count(text, "600000"), 1);
-	assert_int_equal(rules(), RULES + 4);
+	assert_int_equal(count(text, "555000"), 1);
+}
+
+static void test_tunnels_below_a_lowest_number_that_was_raised_stay_guarded(void **state)
+{
+	NEED_NETNS;
+	allow("a", "192.0.2.1", 555001);
+	assert_int_equal(prepare("b", 600001, PORT, 600000), 0);
+	cleanup(free_ptr) char *text = listing();
+	assert_int_equal(count(text, "600000"), 0);
+	assert_int_equal(count(text, "\"right\": 555001"), 1);
+	assert_int_equal(filter_forbid("a", NULL), 0);
+	assert_int_equal(prepare("b", 600001, PORT, 600000), 0);
+	cleanup(free_ptr) char *later = listing();
+	assert_int_equal(count(later, "\"right\": 600000"), 1);
+	assert_int_equal(rules(), RULES);
+}
+
+static void test_a_reserved_tunnel_keeps_the_rules_when_the_last_connected_one_goes(void **state)
+{
+	NEED_NETNS;
+	allow("b", "192.0.2.2", 555002);
+	assert_int_equal(filter_forbid("b", NULL), 0);
+	assert_int_equal(rules(), RULES);
+	assert_int_equal(filter_forbid("a", NULL), 0);
+	assert_true(nftables_table_missing("peerpod"));
+}
+
+static void test_reserving_again_leaves_a_connected_tunnel_as_it_is(void **state)
+{
+	NEED_NETNS;
+	allow("a", "192.0.2.1", 555001);
+	assert_int_equal(prepare("a", 555001, PORT, VNI_MIN), 0);
+	cleanup(free_ptr) char *text = listing();
+	assert_int_equal(count(text, "192.0.2.1"), 1);
+	assert_int_equal(count(text, "\"comment\""), 1);
+	/* Another sandbox has the number now. */
+	assert_int_equal(prepare("b", 555001, PORT, VNI_MIN), 0);
+	cleanup(free_ptr) char *later = listing();
+	assert_int_equal(count(later, "192.0.2.1"), 0);
+	assert_int_equal(count(later, "\"comment\": \"b\""), 1);
 }
 
 static void test_the_last_tunnel_takes_the_table_with_it(void **state)
@@ -179,6 +227,13 @@ int main(void)
 		cmocka_unit_test_setup(test_what_somebody_did_to_the_rules_is_mended, begin),
 		cmocka_unit_test_setup(test_other_tables_are_nobodys_business, begin),
 		cmocka_unit_test_setup(test_other_ports_have_rules_of_their_own, begin),
+		cmocka_unit_test_setup(
+			test_tunnels_below_a_lowest_number_that_was_raised_stay_guarded, begin),
+		cmocka_unit_test_setup(
+			test_a_reserved_tunnel_keeps_the_rules_when_the_last_connected_one_goes,
+			begin),
+		cmocka_unit_test_setup(test_reserving_again_leaves_a_connected_tunnel_as_it_is,
+			begin),
 		cmocka_unit_test_setup(test_the_last_tunnel_takes_the_table_with_it, begin),
 	};
 	return cmocka_run_group_tests(tests, enter_netns, NULL);

@@ -303,6 +303,26 @@ static void test_a_serial_too_long_is_refused(void **state)
 	options_free(&set, 1);
 }
 
+static void test_all_data_disks_may_have_long_paths(void **state)
+{
+	(void)state;
+	struct variant v = {"bios", {"-firmware", "bios"}};
+	struct libvirt_options options = {0};
+	struct option_set set = {"Options", libvirt_option_table, LIBVIRT_OPTION_COUNT, &options};
+	struct host host;
+	struct domain_plan plan = plan_on(&v, &set, &host);
+	cleanup_error err = ERROR_INIT;
+	char path[201] = "/";
+	memset(path + 1, 'v', sizeof(path) - 2);
+	while (plan.data_count < DATA_DISKS_MAX)
+		plan.data[plan.data_count++] = (struct disk){DISK_FILE, NULL, path, "raw", "pv"};
+	cleanup(free_ptr) char *xml = domain_xml(&plan, &err);
+	assert_non_null(xml);
+	cleanup(record_free) struct record record = {0};
+	assert_int_equal(record_read("the domain", xml, &record, &err), 0);
+	options_free(&set, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -311,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_disable_cvm_false_without_such_a_host_is_refused),
 		cmocka_unit_test(test_firmware_of_another_distribution_is_found),
 		cmocka_unit_test(test_a_serial_too_long_is_refused),
+		cmocka_unit_test(test_all_data_disks_may_have_long_paths),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
