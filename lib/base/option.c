@@ -2,6 +2,7 @@
 /* option.c - see option.h */
 #include "base/option.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,12 +86,17 @@ bad:
 		"\"%s\" is no duration: write it like 5m, 1h30m or 200ms", text);
 }
 
-static int parse_int(const struct option *o, const char *text, int64_t *value, struct error *err)
+/* ConfigMaps may have "30GiB" where GiB are meant anyway: upstream reads the digits, and so do we before a word. */
+static int parse_int(const struct option *o, const char *text, bool from_environment,
+	int64_t *value, struct error *err)
 {
 	char *end;
 	errno = 0;
 	long long number = strtoll(text, &end, 10);
-	if (end == text || *end || errno)
+	const char *rest = end;
+	while (from_environment && end != text && isalpha((unsigned char)*rest))
+		rest++;
+	if (end == text || *rest || errno)
 		return error_set(err, ERROR_INVALID, "\"%s\" is no whole number", text);
 	if ((o->min || o->max) && (number < o->min || number > o->max))
 		return error_set(err, ERROR_INVALID, "%lld is not between %lld and %lld", number,
@@ -146,7 +152,7 @@ static int store(const struct option_set *set, const struct option *o, const cha
 	case OPTION_BOOL:
 		return parse_bool(text, from_environment, value, err);
 	case OPTION_INT:
-		return parse_int(o, text, value, err);
+		return parse_int(o, text, from_environment, value, err);
 	case OPTION_DURATION:
 		return duration_parse(text, value, err);
 	case OPTION_SECRET:

@@ -5,7 +5,8 @@
  * One table entry is all there is to say about an option: parsing, --help, the documentation and
  * the tests come from it. Precedence: flag, then non-empty environment variable, then default.
  * Flags are Go style: -name value, -name=value, --name value, --name=value; a bool takes -name or
- * -name=true|false. Environment booleans are true for "1" and "true" in any case, false otherwise.
+ * -name=true|false. Environment booleans are true for "1" and "true" in any case, false otherwise; a word behind an
+ * integer there does not count ("30GiB" is 30).
  * What is unknown or malformed is an error that names the option or the variable.
  *
  * Values land typed in a struct, at each option's offset:

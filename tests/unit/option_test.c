@@ -59,6 +59,21 @@ static void free_values(struct values *v)
 	options_free(&set, 1);
 }
 
+/* As upstream reads it: existing ConfigMaps have units where the unit is fixed. */
+static void test_a_word_behind_an_integer_of_the_environment_does_not_count(void **state)
+{
+	(void)state;
+	memset(environment, 0, sizeof(environment));
+	environment[0][0] = "TEXT", environment[0][1] = "text";
+	environment[1][0] = "NUMBER", environment[1][1] = "30GiB";
+	struct values v;
+	cleanup_error err = ERROR_INIT;
+	const char *argv[] = {NULL};
+	assert_int_equal(parse(&v, argv, &err), 0);
+	assert_int_equal(v.number, 30);
+	free_values(&v);
+}
+
 static void test_flag_beats_environment_beats_default(void **state)
 {
 	(void)state;
@@ -130,7 +145,11 @@ static void test_refusals_name_the_option(void **state)
 		{{"-text="}, {0}, "option -text (TEXT) is required and not set: a text"},
 		{{"-number", "many"}, {0}, "option -number (NUMBER): \"many\" is no whole number"},
 		{{"-number", "100"}, {0}, "option -number (NUMBER): 100 is not between -1 and 99"},
-		{{NULL}, {"NUMBER", "1x"}, "option -number (NUMBER): \"1x\" is no whole number"},
+		{{"-number", "30GiB"}, {0},
+			"option -number (NUMBER): \"30GiB\" is no whole number"},
+		{{NULL}, {"NUMBER", "1.5"}, "option -number (NUMBER): \"1.5\" is no whole number"},
+		{{NULL}, {"NUMBER", "1e3"}, "option -number (NUMBER): \"1e3\" is no whole number"},
+		{{NULL}, {"NUMBER", "GiB"}, "option -number (NUMBER): \"GiB\" is no whole number"},
 		{{"-mode", "xen"}, {0}, "option -mode (MODE): \"xen\" is none of: auto, kvm"},
 		{{"-flag=maybe"}, {0}, "option -flag (FLAG): \"maybe\" is neither true nor false"},
 		{{"-time", "5"}, {0},
@@ -153,6 +172,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_flag_beats_environment_beats_default),
+		cmocka_unit_test(test_a_word_behind_an_integer_of_the_environment_does_not_count),
 		cmocka_unit_test(test_booleans_are_written_as_go_does),
 		cmocka_unit_test(test_refusals_name_the_option),
 	};
