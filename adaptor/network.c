@@ -53,27 +53,33 @@ static bool add_id(char **ids, size_t *count, const char *id)
 	return ids[*count] && ++*count;
 }
 
-/* What podnetwork_worker_reconcile asks. */
-static char **live_sandboxes(void *context)
+static bool add_ids(char **ids, struct sandbox *const *all, const struct living *living)
 {
-	const struct living *living = context;
-	struct sandbox **all = sandbox_all(&living->adaptor->table);
-	size_t known = 0, count = 0;
-	while (all && all[known])
-		known++;
-	char **ids = all ? calloc(known + living->served_count + 1, sizeof(*ids)) : NULL;
-	bool whole = ids != NULL;
-	for (size_t i = 0; whole && i < known; i++)
-		whole = add_id(ids, &count, all[i]->record.sandbox);
+	size_t count = 0;
+	bool whole = true;
+	for (; whole && *all; all++)
+		whole = add_id(ids, &count, (*all)->record.sandbox);
 	for (size_t i = 0; whole && i < living->served_count; i++) {
 		if (living->served[i].shim_connections > 0)
 			whole = add_id(ids, &count, living->served[i].sandbox);
 	}
+	return whole;
+}
+
+/* What podnetwork_worker_reconcile asks. */
+static char **live_sandboxes(void *context)
+{
+	const struct living *living = context;
+	cleanup_list ids = NULL;
+	struct sandbox **all = sandbox_all(&living->adaptor->table);
+	size_t known = 0;
+	while (all && all[known])
+		known++;
+	if (all)
+		ids = calloc(known + living->served_count + 1, sizeof(*ids));
+	bool whole = ids && add_ids(ids, all, living);
 	sandbox_all_free(&living->adaptor->table, all);
-	if (whole)
-		return ids;
-	list_free(ids);
-	return NULL;
+	return whole ? take_ptr(ids) : NULL;
 }
 
 void adaptor_reconcile_network(struct adaptor *adaptor, const struct bound *bound)

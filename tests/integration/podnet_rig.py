@@ -21,10 +21,14 @@ import ipaddress
 import itertools
 import json
 import os
+import pathlib
 import secrets
 import socket
 import subprocess
 import threading
+import time
+
+import pytest
 
 from peerpod import paths, ttrpc
 
@@ -327,3 +331,61 @@ class Rig:
                 return len(receiver.recv(65536)) == size
             except socket.timeout:
                 return False
+
+
+# ---- what the tests share
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: network namespaces")
+HAS_FAULTS = b"PEERPOD_FAULT" in pathlib.Path(paths.program("podnet-tool")).read_bytes()
+needs_faults = pytest.mark.skipif(not HAS_FAULTS, reason="fault points are in SAN=address builds only")
+
+
+@pytest.fixture
+def rig():
+    with Rig() as made:
+        yield made
+
+
+@contextlib.contextmanager
+def killed():
+    """podnet-tool kills itself in here."""
+    with pytest.raises(ToolError) as ended:
+        yield
+    assert ended.value.killed, ended.value
+
+
+def connected(rig, name="a", number=7, vm_number=20):
+    pod, vm = rig.bridge_pod(name, number), rig.vm(name, vm_number)
+    rig.connect(pod, vm)
+    return pod, vm
+
+
+def check_traffic(rig, pod, vm, size=100_000):
+    """Both ways: from the worker to the pod, and from the pod to the worker."""
+    rig.transfer(rig.worker, vm.podns, pod.address, size)
+    rig.transfer(vm.podns, rig.worker, "10.244.1.1", size, port=8090)
+
+
+def routes_of(space):
+    """Routes of table main as (family, dst, gateway, protocol, scope, metric)."""
+    found = set()
+    for family in ("-4", "-6"):
+        for r in space.json(f"{family} route show table main"):
+            if r["dst"] not in ("fe80::/64", "multicast"):
+                gateway = r.get("gateway") or r.get("via", {}).get("host")
+                found.add((family, r["dst"], gateway, r["protocol"], r.get("scope"), r.get("metric")))
+    return found
+
+
+def inspect_error(rig, pod, *options):
+    with pytest.raises(ToolError) as refused:
+        rig.inspect(pod, *options)
+    return str(refused.value).removeprefix("inspect the pod's network: ").replace(pod.netns.path, "PATH")
+
+
+def wait_for(condition, what, seconds=5):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
