@@ -388,3 +388,25 @@ class Rig:
 
     def state(self, sandbox="sb1"):
         return next((s for s in self.control.List(timeout=5).sandboxes if s.sandbox == sandbox), None)
+
+
+def refusal(rig, **kwargs):
+    with pytest.raises(ttrpc.Status) as failure:
+        rig.open(**kwargs)
+    assert rig.state() is None, "a sandbox that never opened is still served"
+    assert not rig.socket_path.exists()
+    return failure.value
+
+
+@pytest.fixture
+def bare(tmp_path, certificates):
+    """agent-proxy runs; nothing else yet."""
+    with Rig(tmp_path, certificates) as r:
+        yield r
+
+
+@pytest.fixture
+def rig(bare):
+    bare.start_forwarder()
+    assert bare.open().resumable
+    return bare
