@@ -93,11 +93,12 @@ int token_read(const char *what, const void *body, size_t len, struct secret *to
 	if (!json_is_string(text))
 		return error_set(err, ERROR_DENIED, "%s: the answer holds no \"access_token\"",
 			what);
-	int64_t seconds = json_is_integer(lives) ? json_integer_value(lives)
-						 : (int64_t)json_real_value(lives);
-	if (json_is_real(lives) && json_real_value(lives) > (double)LIVES_MOST_S)
-		seconds = LIVES_MOST_S;
-	seconds = seconds < 0 ? 0 : seconds > LIVES_MOST_S ? LIVES_MOST_S : seconds;
+	/* Any number, or none: 0. */
+	double seconds = json_number_value(lives);
+	if (!(seconds > 0))
+		seconds = 0;
+	else if (seconds > (double)LIVES_MOST_S)
+		seconds = (double)LIVES_MOST_S;
 	*lives_ns = (uint64_t)seconds * NS_PER_S;
 	return keep_token(what, json_string_value(text), json_string_length(text), token, err);
 }
