@@ -158,8 +158,10 @@ def test_an_mtu_that_the_interface_cannot_have_costs_no_address(mtu, result):
     conftest.need(os.geteuid() == 0, "needs root: namespaces")
     lease = {"interface": "net0", "ip": "192.0.2.7", "mask": "24", "mtu": mtu}
     # A PID namespace: it sends a signal to the first process.
-    done = subprocess.run(["unshare", "--net", "--pid", "--fork", "--mount", "sh", "-c", LEASE, str(paths.program("podvm-dhcp"))],
-                          env={**os.environ, **lease}, capture_output=True, text=True)
+    done = subprocess.run(
+        ["unshare", "--net", "--pid", "--fork", "--mount", "--propagation", cni.private_mounts(), "sh", "-c", LEASE, str(paths.program("podvm-dhcp"))],
+        env={**os.environ, **lease}, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "192.0.2.7/24" in done.stdout and f" mtu {result} " in done.stdout
     assert (f"network: MTU {mtu}: interface net0: " in done.stderr) == (mtu in ("70000", "12"))
