@@ -57,12 +57,6 @@ static void adopt_one(struct adaptor *adaptor, struct sandbox *sandbox)
 	sandbox_reap(adaptor, sandbox, false);
 }
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* CreateVM makes the folder before the record: one whose record was never written is empty. */
 void adaptor_remove_empty_folders(struct adaptor *adaptor)
 {

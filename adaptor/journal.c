@@ -17,12 +17,6 @@
 #include "base/file.h"
 #include "base/log.h"
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* New string, NULL when memory runs out. */
 static char *record_path(const struct journal *journal, const char *sandbox, const char *suffix)
 {

@@ -11,12 +11,6 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* The id in "<id><suffix>". */
 static bool id_before(const char *file, const char *suffix, char **id)
 {

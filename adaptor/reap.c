@@ -109,12 +109,6 @@ static int delete_instance(struct adaptor *adaptor, const struct sandbox *sandbo
 	return 0;
 }
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* The socket, and what an agent-proxy that was killed while it made it left beside it. */
 static int empty_folder(const char *folder, struct error *err)
 {

@@ -9,6 +9,7 @@
 #ifndef PEERPOD_BASE_CLEANUP_H
 #define PEERPOD_BASE_CLEANUP_H
 
+#include <dirent.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -38,6 +39,12 @@ static inline void fclose_ptr(FILE **f)
 {
 	if (*f)
 		fclose(*f);
+}
+
+static inline void closedir_ptr(DIR **dir)
+{
+	if (*dir)
+		closedir(*dir);
 }
 
 /* Gives the pointer to the caller and leaves NULL behind, so that the scope frees nothing. */

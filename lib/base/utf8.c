@@ -2,44 +2,38 @@
 /* utf8.c - see utf8.h. RFC 3629: shortest forms only, no surrogates, nothing above U+10FFFF. */
 #include "base/utf8.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 
-size_t utf8_character(const char *text, size_t len)
+size_t utf8_decode(const char *text, size_t len, uint32_t *point)
 {
-	/* Ranges of the first byte, and of the second that goes with it; the others are 80..BF. */
 	static const struct {
-		uint8_t first, last, second_first, second_last, size;
-	} forms[] = {
-		{0x00, 0x7f, 0, 0, 1},
-		{0xc2, 0xdf, 0x80, 0xbf, 2},
-		{0xe0, 0xe0, 0xa0, 0xbf, 3},
-		{0xe1, 0xec, 0x80, 0xbf, 3},
-		{0xed, 0xed, 0x80, 0x9f, 3},
-		{0xee, 0xef, 0x80, 0xbf, 3},
-		{0xf0, 0xf0, 0x90, 0xbf, 4},
-		{0xf1, 0xf3, 0x80, 0xbf, 4},
-		{0xf4, 0xf4, 0x80, 0x8f, 4},
-	};
+		uint8_t mask, lead;
+		uint32_t least;
+	} forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800},
+		{0xf8, 0xf0, 0x10000}};
 	const uint8_t *bytes = (const uint8_t *)text;
-	for (size_t i = 0; len && i < array_size(forms); i++) {
-		if (bytes[0] < forms[i].first || bytes[0] > forms[i].last)
+	for (size_t size = 1; size <= array_size(forms) && size <= len; size++) {
+		if ((bytes[0] & forms[size - 1].mask) != forms[size - 1].lead)
 			continue;
-		size_t size = forms[i].size;
-		if (size > len)
-			return 0;
-		if (size > 1 &&
-			(bytes[1] < forms[i].second_first || bytes[1] > forms[i].second_last))
-			return 0;
-		for (size_t at = 2; at < size; at++) {
-			if ((bytes[at] & 0xc0) != 0x80)
+		uint32_t value = bytes[0] & (uint8_t)~forms[size - 1].mask;
+		for (size_t i = 1; i < size; i++) {
+			if ((bytes[i] & 0xc0) != 0x80)
 				return 0;
+			value = value << 6 | (bytes[i] & 0x3f);
 		}
-		return size;
+		*point = value;
+		return value < forms[size - 1].least ? 0 : size;
 	}
 	return 0;
+}
+
+size_t utf8_character(const char *text, size_t len)
+{
+	uint32_t point = 0;
+	size_t size = utf8_decode(text, len, &point);
+	return (point >= 0xd800 && point < 0xe000) || point > 0x10ffff ? 0 : size;
 }
 
 void utf8_repair(char *text)

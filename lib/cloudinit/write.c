@@ -10,34 +10,10 @@
  */
 #include <stdint.h>
 #include <string.h>
+#include "base/utf8.h"
 #include "cloudinit/cloudinit.h"
 
 #define INDENT "      " /* of block lines; two more than the mapping they belong to */
-
-/* Length of the UTF-8 character at text and its code point; 0 where there is none. */
-static size_t decode(const unsigned char *text, size_t left, uint32_t *point)
-{
-	static const struct {
-		unsigned char mask, lead;
-		uint32_t least;
-	} forms[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800},
-		{0xf8, 0xf0, 0x10000}};
-	for (size_t len = 1; len <= 4; len++) {
-		if ((text[0] & forms[len - 1].mask) != forms[len - 1].lead)
-			continue;
-		if (len > left)
-			return 0;
-		uint32_t value = text[0] & (unsigned char)~forms[len - 1].mask;
-		for (size_t i = 1; i < len; i++) {
-			if ((text[i] & 0xc0) != 0x80)
-				return 0;
-			value = value << 6 | (text[i] & 0x3f);
-		}
-		*point = value;
-		return value < forms[len - 1].least ? 0 : len;
-	}
-	return 0;
-}
 
 /*
  * Whether a literal block carries this character unchanged: YAML's printable characters without
@@ -56,14 +32,14 @@ static bool carried(uint32_t c)
 
 static int check_content(const struct cloudinit_file *file, struct error *err)
 {
-	const unsigned char *text = (const unsigned char *)file->content;
+	const char *text = file->content;
 	for (size_t i = 0; i < file->len;) {
 		uint32_t point = 0;
-		size_t len = decode(text + i, file->len - i, &point);
+		size_t len = utf8_decode(text + i, file->len - i, &point);
 		if (!len)
 			return error_set(err, ERROR_INVALID,
 				"user data: %s: byte %zu (0x%02x) is not UTF-8 text", file->path, i,
-				text[i]);
+				(unsigned char)text[i]);
 		if (!carried(point))
 			return error_set(err, ERROR_INVALID,
 				"user data: %s: the character U+%04X at byte %zu cannot be carried",

@@ -6,8 +6,8 @@
  * pod. The table lets in only packets whose (source address, port, VNI) is that of a tunnel of
  * ours, drops the others in our range of VNIs, leaves other users of the port alone, and keeps our
  * packets out of connection tracking. The rules are fixed; a tunnel is one element in a set, with
- * the sandbox id as its comment; one that is only reserved has a source address that no packet can have. Everything changes in single transactions. The last tunnel takes
- * the table with it.
+ * the sandbox id as its comment; one that is only reserved has a source address that no packet can
+ * have. Everything changes in single transactions. The last tunnel takes the table with it.
  *
  * Acts on the netns of the calling thread. Calls are serialized: libnftables is not safe for
  * threads, and other processes may work on the same table. A call may wait for them, at most 10 s.

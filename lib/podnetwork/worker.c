@@ -310,12 +310,6 @@ static int sweep_netns(const char *name, struct reconcile *reconcile, struct err
 	return 0;
 }
 
-static void close_dir(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 int podnetwork_worker_reconcile(podnetwork_live *live, void *context, uint16_t vxlan_port,
 	uint32_t vxlan_min_id, struct error *err)
 {
@@ -328,7 +322,7 @@ int podnetwork_worker_reconcile(podnetwork_live *live, void *context, uint16_t v
 		.port = vxlan_port,
 		.vni_min = vxlan_min_id};
 	cleanup_error first = ERROR_INIT;
-	cleanup(close_dir) DIR *dir = opendir(NETNS_DIR);
+	cleanup(closedir_ptr) DIR *dir = opendir(NETNS_DIR);
 	struct dirent *entry;
 	while (dir && (entry = readdir(dir))) {
 		cleanup_error failed = ERROR_INIT;

@@ -175,11 +175,6 @@ void client_unref(struct ttrpc_client *client)
 	free(client);
 }
 
-static int start_thread(struct ttrpc_client *client)
-{
-	return thread_start(&client->thread, 0, read_frames, client);
-}
-
 struct ttrpc_client *ttrpc_client_new(int fd, struct error *err)
 {
 	struct ttrpc_client *client = calloc(1, sizeof(*client));
@@ -201,7 +196,7 @@ struct ttrpc_client *ttrpc_client_new(int fd, struct error *err)
 		free(client);
 		return NULL;
 	}
-	int failed = start_thread(client);
+	int failed = thread_start(&client->thread, 0, read_frames, client);
 	if (failed) {
 		error_set_errno(err, failed, "ttrpc client: start a thread");
 		client_unref(client);

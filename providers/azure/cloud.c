@@ -78,11 +78,6 @@ void url_base(char *to, size_t size, const char *url)
 	snprintf(to, size, "%.*s", (int)(len < size ? len : size - 1), url);
 }
 
-static void copy_base(char to[256], const char *url)
-{
-	url_base(to, 256, url);
-}
-
 int cloud_of(const struct azure_options *o, struct cloud *cloud, struct error *err)
 {
 	const char *authority = *o->authority ? o->authority : clouds[0].authority;
@@ -90,20 +85,20 @@ int cloud_of(const struct azure_options *o, struct cloud *cloud, struct error *e
 		url_check(o->arm_endpoint, "AZURE_RESOURCE_MANAGER_ENDPOINT", err) < 0)
 		return -1;
 	*cloud = (struct cloud){0};
-	copy_base(cloud->authority, authority);
+	url_base(cloud->authority, sizeof(cloud->authority), authority);
 	for (size_t i = 0; i < array_size(clouds); i++) {
 		if (!strcasecmp(cloud->authority, clouds[i].authority)) {
-			copy_base(cloud->arm, clouds[i].arm);
-			copy_base(cloud->audience, clouds[i].audience);
+			url_base(cloud->arm, sizeof(cloud->arm), clouds[i].arm);
+			url_base(cloud->audience, sizeof(cloud->audience), clouds[i].audience);
 		}
 	}
 	if (*o->arm_endpoint) {
-		copy_base(cloud->arm, o->arm_endpoint);
+		url_base(cloud->arm, sizeof(cloud->arm), o->arm_endpoint);
 		if (!*cloud->audience)
-			copy_base(cloud->audience, o->arm_endpoint);
+			url_base(cloud->audience, sizeof(cloud->audience), o->arm_endpoint);
 	}
 	if (*o->arm_audience)
-		copy_base(cloud->audience, o->arm_audience);
+		url_base(cloud->audience, sizeof(cloud->audience), o->arm_audience);
 	if (!*cloud->arm)
 		return error_set(err, ERROR_INVALID,
 			"AZURE_AUTHORITY_HOST: %s is none of the clouds that are known: set "

@@ -20,12 +20,6 @@ static void endmntent_ptr(FILE **f)
 		endmntent(*f);
 }
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 /* Calls each with the mount point of each hierarchy until it returns nonzero. */
 static int each_hierarchy(int (*each)(void *closure, const char *mounted_at), void *closure)
 {

@@ -21,12 +21,6 @@
 #define RECORD_SIZE_MAX (64 * 1024)
 #define LOCK_RETRY_NS (2 * NS_PER_MS)
 
-static void closedir_ptr(DIR **dir)
-{
-	if (*dir)
-		closedir(*dir);
-}
-
 void record_free(struct record *record)
 {
 	char **strings[] = {&record->name, &record->cluster, &record->node, &record->pod_namespace,
