@@ -34,9 +34,9 @@ def make_folder() -> pathlib.Path:
     return pathlib.Path(tempfile.mkdtemp(prefix="pp", dir="/tmp"))
 
 
-def peer_pid(path: str, wait: float = 0) -> int:
-    """The process that listens on a Unix socket; `wait` seconds for one to do so."""
-    with ttrpc.wait_for_socket(path, wait) if wait else ttrpc.connect_unix(path) as sock:
+def peer_pid(path: str) -> int:
+    """The process that listens on a Unix socket."""
+    with ttrpc.connect_unix(path) as sock:
         pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid
 
@@ -169,8 +169,15 @@ class Stack:
         self.start()
 
     def proxy_pid(self) -> int:
-        """Waits for agent-proxy: it is started, or comes back, a moment after the adaptor serves."""
-        return peer_pid(self.proxy_socket, 10)
+        """
+        Waits for agent-proxy: it is started, or comes back, a moment after the adaptor serves. A hand-over's successor
+        can be connected to before it has made the socket its own, and SO_PEERCRED names the one of before until then;
+        whoever answers has done so.
+        """
+        ttrpc.wait_for_socket(self.proxy_socket, 10).close()
+        with self.agent_proxy() as proxy:
+            proxy.List(timeout=10)
+        return peer_pid(self.proxy_socket)
 
     def kill_proxy(self) -> int:
         """kill -9 of agent-proxy; the pid it had."""
