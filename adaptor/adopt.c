@@ -153,8 +153,11 @@ void adaptor_serve_all(struct adaptor *adaptor, const struct bound *bound)
 		cleanup_error why = ERROR_INIT;
 		log_scope(sandbox_log_context(*s));
 		if (adaptor->world->proxy_ops->open(adaptor->world->proxy, &(*s)->record, 0, bound,
-			    NULL, &why) < 0)
-			log_error("agent-proxy: open: %s", error_message(&why));
+			    NULL, &why) == 0)
+			continue;
+		log_error("agent-proxy: open: %s", error_message(&why));
+		if (why.kind == ERROR_CANCELED)
+			break; /* the next connection has it all done again */
 	}
 	sandbox_all_free(&adaptor->table, all);
 	if (all)

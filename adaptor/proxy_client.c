@@ -63,6 +63,9 @@ struct proxy_client {
 	char *failure;              /* why there is none */
 };
 
+/* On the keeper's thread: nobody else makes the connection for which a call there would wait. */
+static _Thread_local bool keeping;
+
 struct proxy_client *proxy_client_new(const struct proxy_client_settings *settings,
 	struct error *err)
 {
@@ -126,6 +129,10 @@ static struct connection *wait_for_connection(struct proxy_client *client,
 			return connection;
 		if (connection)
 			connection_unref(client, connection);
+		if (keeping) {
+			error_set(err, ERROR_CANCELED, "the connection broke");
+			return NULL;
+		}
 		if (notice_wait(client->changed, seen, bound, "agent-proxy", err) == 0)
 			continue;
 		pthread_mutex_lock(&client->lock);
@@ -218,6 +225,7 @@ static void *keep(void *argument)
 	struct proxy_client *client = argument;
 	struct bound until_stop = {.deadline_ns = DEADLINE_NEVER, .cancel = client->stop};
 	struct connection *connection;
+	keeping = true;
 	while ((connection = reach_proxy(client, &until_stop))) {
 		int watch_fd = connection->watch_fd;
 		if (proxy_upgrade(&client->process, &client->settings, connection->ttrpc, watch_fd,

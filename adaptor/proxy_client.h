@@ -14,7 +14,10 @@
 
 struct proxy_client;
 
-/* Called on the client's thread after every (re)connection. */
+/*
+ * Called on the client's thread after every (re)connection. Its own calls of the verbs fail with ERROR_CANCELED once that
+ * connection is broken: it is to return then, and is called again with the next one.
+ */
 typedef void proxy_connected(void *context, const struct bound *bound);
 
 struct proxy_client_settings {

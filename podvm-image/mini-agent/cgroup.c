@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #define FILE_MAX ((size_t)1 << 20)
+#define CGROUPS_AT "/sys/fs/cgroup"
 
 static int write_file(const char *folder, const char *name, const char *text)
 {
@@ -114,6 +115,9 @@ static void add_hierarchy(struct cgroups *cgroups, const char *mounted_at, const
 	cleanup(free_ptr) char *base = base_folder(mounted_at, root, own);
 	if (!base || cgroups->count == HIERARCHIES_MAX)
 		return;
+	for (size_t i = 0; i < cgroups->count; i++)
+		if (!strcmp(cgroups->hierarchies[i].base, base))
+			return; /* of two mounts at one place the upper one is seen */
 	if (version_2) {
 		cleanup(free_ptr) char *above = strdup(base);
 		if (above && strrchr(above, '/')) {
@@ -145,7 +149,7 @@ static bool is_of_use(const char *options)
 
 /*
  * A line of mountinfo: "id parent major:minor root mounted-at options [tags...] - type source
- * options"
+ * options". Hierarchies that are mounted elsewhere belong to somebody else's root.
  */
 static void look_at_mount(struct cgroups *cgroups, char *line)
 {
@@ -154,7 +158,7 @@ static void look_at_mount(struct cgroups *cgroups, char *line)
 		if (!(fields[i] = strsep(&rest, " ")))
 			return;
 	char *type = rest ? strstr(rest, " - ") : NULL;
-	if (!type)
+	if (!type || strncmp(fields[4], CGROUPS_AT, strlen(CGROUPS_AT)) != 0)
 		return;
 	type += 3;
 	char *options = type;

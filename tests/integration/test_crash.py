@@ -2,6 +2,7 @@
 """kill -9 at any time: no pod is lost, none leaks, no byte of an answered call is lost."""
 
 import os
+import signal
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ import conftest
 from peerpod import paths, services, ttrpc
 from peerpod.pods import IMAGE, Talk, start_box
 from peerpod.shim import wait_until
+from peerpod.stack import wait_gone
 
 # Where the driver can be killed besides the adaptor's own steps (tests/providers/netns/driver.c).
 DRIVER_FAULTS = ["netns-create-recorded", "netns-create-spawned", "netns-create-done", "netns-delete-killed"]
@@ -174,6 +176,28 @@ def test_agent_proxy_comes_back_and_serves_new_connections(make_world):
     shim.close()
     shim.stop_vm()
     world.nothing_left()
+
+
+def test_agent_proxy_dies_while_it_is_told_what_runs(make_world):
+    """The adaptor's thread that makes the connection again is the one whose call broke."""
+    world = make_world().start()
+    shim = world.pod()
+    old = world.stack.proxy_pid()
+    world.stack.stop()
+    os.kill(old, signal.SIGSTOP)
+    connections = world.stack.connections()
+    world.stack.options.append("-agent-proxy=")
+    world.stack.start()
+    wait_until(lambda: world.stack.connections() > connections, 20, "the adaptor's connection")
+    os.kill(old, signal.SIGKILL)
+    wait_gone(old)
+    other = world.stack.start_proxy()
+    wait_until(lambda: world.stack.connections() > connections + 1, 10, "the adaptor's next connection")
+    shim.close()
+    shim.stop_vm()
+    world.nothing_left()
+    world.stack.stop_proxy()
+    assert other.wait(10) == 0
 
 
 def test_both_die_and_the_pod_can_be_stopped(make_world):

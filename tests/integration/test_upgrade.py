@@ -4,7 +4,6 @@
 import hashlib
 import random
 import shutil
-import subprocess
 
 from peerpod import paths
 from peerpod.pods import IMAGE, Talk, start_box
@@ -16,20 +15,9 @@ LINES = 1500
 
 def restart_adaptor(world) -> None:
     """Until it has looked at the agent-proxy that runs."""
-    connected = "agent-proxy: connected to"
-    count = world.stack.log().count(connected)
+    count = world.stack.connections()
     world.stack.restart()
-    wait_until(lambda: world.stack.log().count(connected) > count, 20, "the adaptor's connection")
-
-
-def start_proxy(world) -> subprocess.Popen:
-    """As an installer would: another agent-proxy on the same socket."""
-    stack = world.stack
-    with open(stack.folder / "other-agent-proxy.log", "ab") as log:
-        return subprocess.Popen(
-            stack.worker.command(paths.program("agent-proxy"), "-control-socket", stack.proxy_socket),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
+    wait_until(lambda: world.stack.connections() > count, 20, "the adaptor's connection")
 
 
 def test_pods_do_not_notice_that_agent_proxy_was_replaced(make_world):
@@ -46,7 +34,7 @@ def test_pods_do_not_notice_that_agent_proxy_was_replaced(make_world):
     for i, line in enumerate((50, 500, 1000)):
         talk.reach(line)
         old = world.stack.proxy_pid()
-        started.append(start_proxy(world))
+        started.append(world.stack.start_proxy())
         summing.write(data[i * 400_000 : (i + 1) * 400_000])
         wait_gone(old)
         assert world.stack.proxy_pid() == started[-1].pid

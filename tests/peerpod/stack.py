@@ -179,6 +179,18 @@ class Stack:
             proxy.List(timeout=10)
         return peer_pid(self.proxy_socket)
 
+    def connections(self) -> int:
+        """How often an adaptor has connected to agent-proxy, after a look at which one it is."""
+        return self.log().count("agent-proxy: connected to")
+
+    def start_proxy(self) -> subprocess.Popen:
+        """As an installer would: another agent-proxy on the same socket."""
+        with open(self.folder / "other-agent-proxy.log", "ab") as log:
+            return subprocess.Popen(
+                self.worker.command(paths.program("agent-proxy"), "-control-socket", self.proxy_socket),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
     def kill_proxy(self) -> int:
         """kill -9 of agent-proxy; the pid it had."""
         pid = self.proxy_pid()
