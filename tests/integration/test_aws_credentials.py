@@ -129,6 +129,20 @@ def test_shared_files_give_keys_and_region(cloud, driver, tmp_path):
     assert driver.tool("list", files) == []
 
 
+def test_a_key_pair_that_was_replaced_in_the_shared_files_is_used_when_the_old_one_is_refused(cloud, driver, tmp_path):
+    def write(key, secret):
+        (tmp_path / "credentials").write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key={secret}\n")
+
+    write(ec2.KEY, ec2.SECRET)
+    served = Served(driver, {**NO_KEYS, "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials")})
+    assert served.ask("list") == []
+    cloud.keys = {"AKIASECOND": ("second secret", None, None)}
+    write("AKIASECOND", "second secret")
+    assert served.ask("list") == []
+    served.end()
+    assert signed_by(cloud)[0] == ec2.KEY and signed_by(cloud)[-1] == "AKIASECOND"
+
+
 def test_no_credentials_names_every_source(cloud, driver):
     error = failed(driver.tool, "list", {**NO_KEYS, "AWS_EC2_METADATA_DISABLED": "true"})
     assert error.kind == "denied" and "no credentials: set AWS_ACCESS_KEY_ID" in error.message
