@@ -85,7 +85,7 @@ struct compute *compute_new(const struct gcp_options *o, const struct gcp_creden
 	if (good) {
 		c->http = http_client_new("", err);
 		c->metadata = c->http ? metadata_new(o->metadata_host, c->http) : NULL;
-		c->source = token_source_new(credentials, c->http, c->metadata);
+		c->source = token_source_new(o, credentials, c->http, c->metadata);
 		c->bearer = c->source ? bearer_new("gcp", token_fetch, c->source) : NULL;
 		c->base = base_of(o->compute_endpoint, "compute", credentials->universe,
 			"/compute/v1/");

@@ -272,6 +272,11 @@ int credentials_read(const char *what, const char *text, size_t len, struct gcp_
 	return -1;
 }
 
+bool credentials_are_in_file(const struct gcp_options *o)
+{
+	return secret_is_empty(&o->credentials) && *o->credentials_file;
+}
+
 int credentials_find(const struct gcp_options *o, struct gcp_credentials *out, struct error *err)
 {
 	cleanup(buf_wipe) struct buf text = BUF_INIT;
@@ -279,7 +284,7 @@ int credentials_find(const struct gcp_options *o, struct gcp_credentials *out, s
 	if (!secret_is_empty(&o->credentials))
 		return credentials_read("GCP_CREDENTIALS", secret_reveal(&o->credentials),
 			o->credentials.len, out, err);
-	if (*o->credentials_file) {
+	if (credentials_are_in_file(o)) {
 		if (file_read(o->credentials_file, CREDENTIALS_MAX, &text, err) < 0)
 			return error_prefix(err, "GOOGLE_APPLICATION_CREDENTIALS");
 		return credentials_read("GOOGLE_APPLICATION_CREDENTIALS", buf_text(&text), text.len,

@@ -6,6 +6,7 @@
 #define PEERPOD_GCP_CREDENTIALS_H
 
 #include <openssl/evp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "base/error.h"
@@ -44,6 +45,9 @@ struct gcp_credentials {
 /* Reads one of the forms of JSON. what: where it is from, for messages, which hold nothing of it. */
 int credentials_read(const char *what, const char *text, size_t len, struct gcp_credentials *out,
 	struct error *err);
+
+/* Do the options name a file for them? It may be replaced at any time. */
+bool credentials_are_in_file(const struct gcp_options *o);
 
 /* From the options: GCP_CREDENTIALS, else the file, else CREDENTIALS_METADATA. Reads a file, asks nobody. */
 int credentials_find(const struct gcp_options *o, struct gcp_credentials *out, struct error *err);

@@ -8,6 +8,9 @@
  *   a user         a refresh token is exchanged
  *   otherwise      the metadata server has one
  *
+ * A file of credentials is read again for each token: an operator who replaces a key replaces it there. Only what tokens are
+ * asked for with is taken from it then; universe and project stay those of the start.
+ *
  * A clock that is off makes an assertion worthless: the server's own clock (Date) is taken then, once.
  */
 #include "providers/gcp/token.h"
@@ -30,19 +33,24 @@
 #define FORM_HEADER "Content-Type: application/x-www-form-urlencoded"
 #define METADATA_PATH "instance/service-accounts/default/token?scopes=" TOKEN_SCOPE
 
+/* One thread fetches at a time: credentials, replaced and retry_after_ns are its own. */
 struct token_source {
-	const struct gcp_credentials *credentials;
+	const struct gcp_options *options;
+	const struct gcp_credentials *credentials; /* those of the start, or replaced */
+	struct gcp_credentials replaced;
 	struct http_client *http;
 	struct metadata *metadata;
 	_Atomic int64_t clock_offset_s;
-	uint64_t retry_after_ns; /* of the last answer; one thread fetches at a time */
+	uint64_t retry_after_ns; /* of the last answer */
 };
 
-struct token_source *token_source_new(const struct gcp_credentials *credentials,
-	struct http_client *http, struct metadata *metadata)
+struct token_source *token_source_new(const struct gcp_options *options,
+	const struct gcp_credentials *credentials, struct http_client *http,
+	struct metadata *metadata)
 {
 	struct token_source *s = calloc(1, sizeof(*s));
 	if (s) {
+		s->options = options;
 		s->credentials = credentials;
 		s->http = http;
 		s->metadata = metadata;
@@ -52,6 +60,8 @@ struct token_source *token_source_new(const struct gcp_credentials *credentials,
 
 void token_source_free(struct token_source *s)
 {
+	if (s)
+		credentials_free(&s->replaced);
 	free(s);
 }
 
@@ -339,6 +349,21 @@ static int fetch_by_metadata(struct token_source *s, struct secret *token, uint6
 	return token_read("metadata server", text.data, text.len, token, lives_ns, err);
 }
 
+/* What the file says now. One that is damaged or gone, for the moment perhaps, changes nothing. */
+static void read_again(struct token_source *s)
+{
+	cleanup_error why = ERROR_INIT;
+	struct gcp_credentials now;
+	if (credentials_find(s->options, &now, &why) < 0) {
+		log_warn("gcp: %s is of no use now, its earlier content is used: %s",
+			s->options->credentials_file, error_message(&why));
+		return;
+	}
+	credentials_free(&s->replaced);
+	s->replaced = now;
+	s->credentials = &s->replaced;
+}
+
 int token_fetch(void *with, struct secret *token, uint64_t *lives_ns, const struct bound *bound,
 	struct error *err)
 {
@@ -350,6 +375,8 @@ int token_fetch(void *with, struct secret *token, uint64_t *lives_ns, const stru
 		[CREDENTIALS_USER] = fetch_by_user,
 	};
 	struct token_source *s = with;
+	if (credentials_are_in_file(s->options))
+		read_again(s);
 	/* metadata_get tries again itself. */
 	struct attempt attempt = {.who = "gcp",
 		.faults_max = s->credentials->kind == CREDENTIALS_METADATA ? 1 : 0};

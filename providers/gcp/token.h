@@ -18,9 +18,10 @@
 
 struct token_source;
 
-/* All must outlive it. NULL: no memory. */
-struct token_source *token_source_new(const struct gcp_credentials *credentials,
-	struct http_client *http, struct metadata *metadata);
+/* credentials: those that the options gave at the start. All must outlive it. NULL: no memory. */
+struct token_source *token_source_new(const struct gcp_options *options,
+	const struct gcp_credentials *credentials, struct http_client *http,
+	struct metadata *metadata);
 void token_source_free(struct token_source *s);
 
 /* A bearer_fetch; with: a struct token_source. */

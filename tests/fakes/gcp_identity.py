@@ -30,22 +30,22 @@ SKEW_TAKEN_S = 300
 
 
 @functools.cache
-def _key() -> rsa.RSAPrivateKey:
+def _key(_key_id: str) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 _making = threading.Lock()
 
 
-def key() -> rsa.RSAPrivateKey:
-    """One for all fakes of this process, whoever comes first."""
+def key(key_id: str = KEY_ID) -> rsa.RSAPrivateKey:
+    """The same for all fakes of this process, whoever comes first."""
     with _making:
-        return _key()
+        return _key(key_id)
 
 
-def pem() -> str:
+def pem(key_id: str) -> str:
     form = serialization.PrivateFormat.PKCS8
-    return key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return key(key_id).private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
 def unpadded(text: str) -> bytes:
@@ -65,6 +65,7 @@ class Identity:
         self.tokens: dict = {}  # access token -> when it ends, by the fake's clock
         self.token_seconds = 3600
         self.federated: set = set()  # tokens that can only impersonate
+        self.key_ids = {KEY_ID}  # of the service account, without those that were revoked
         self.subject_tokens = {"a.projected.token"}
         self.refresh_tokens = {"1//refresh"}
         self.metadata: dict = {}  # path below computeMetadata/v1/ -> text
@@ -73,12 +74,12 @@ class Identity:
 
     # ---- what a driver is given
 
-    def service_account(self, **more) -> dict:
+    def service_account(self, key_id: str = KEY_ID, **more) -> dict:
         return {
             "type": "service_account",
             "project_id": self.project,
-            "private_key_id": KEY_ID,
-            "private_key": pem(),
+            "private_key_id": key_id,
+            "private_key": pem(key_id),
             "client_email": EMAIL,
             "token_uri": self.url + "/token",
             **more,
@@ -159,10 +160,13 @@ class Identity:
         try:
             head, claims, signature = assertion.split(".")
             header, said = json.loads(unpadded(head)), json.loads(unpadded(claims))
-            key().public_key().verify(unpadded(signature), f"{head}.{claims}".encode(), padding.PKCS1v15(), hashes.SHA256())
+            key_id = header.get("kid")
+            if key_id not in self.key_ids:
+                raise ValueError("no key of this account")
+            key(key_id).public_key().verify(unpadded(signature), f"{head}.{claims}".encode(), padding.PKCS1v15(), hashes.SHA256())
         except (ValueError, InvalidSignature) as error:
             raise oauth_error("invalid_grant", "Invalid JWT Signature.") from error
-        if header != {"alg": "RS256", "typ": "JWT", "kid": KEY_ID}:
+        if header != {"alg": "RS256", "typ": "JWT", "kid": key_id}:
             raise oauth_error("invalid_grant", f"Invalid JWT: header {header}")
         if set(said) != {"iss", "scope", "aud", "iat", "exp"} or said["iss"] != EMAIL:
             raise oauth_error("invalid_grant", "Invalid grant: account not found")

@@ -2,13 +2,14 @@
 """Who the GCP driver says it is, and what it finds out about itself: keys, federations, users, the metadata server."""
 
 import json
+import urllib.parse
 
 import pytest
 
-from fakes.gcp_identity import oauth_error
+from fakes.gcp_identity import KEY_ID, oauth_error, unpadded
 from fakes.server import Delay, Drop, Reply
 from gcp_rig import cloud, driver  # noqa: F401 (fixtures)
-from peerpod.provider_tool import failed, new_token
+from peerpod.provider_tool import Served, failed, new_token
 
 
 def look(driver, environment=()):
@@ -34,6 +35,65 @@ def test_a_key_is_taken_from_its_variable_or_from_a_file(cloud, driver, tmp_path
     assert cloud.count("token") == 2
     missing = failed(look, driver, {"GCP_CREDENTIALS": None, "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/key"})
     assert missing.message.startswith("GOOGLE_APPLICATION_CREDENTIALS: ") and "/nonexistent/key" in missing.message
+
+
+def in_file(folder, credentials) -> dict:
+    """GOOGLE_APPLICATION_CREDENTIALS with these, or with a text."""
+    text = credentials if isinstance(credentials, str) else json.dumps(credentials)
+    (folder / "credentials").write_text(text)
+    return {"GCP_CREDENTIALS": None, "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "credentials")}
+
+
+def signed_with(cloud) -> list:
+    """The key ids of all assertions."""
+    forms = [urllib.parse.parse_qs(call.body.decode()) for call in cloud.made("token")]
+    return [json.loads(unpadded(form["assertion"][0].split(".")[0]))["kid"] for form in forms]
+
+
+def test_a_key_that_was_replaced_in_its_file_gets_the_next_token(cloud, driver, tmp_path):
+    served = Served(driver, in_file(tmp_path, cloud.service_account()))
+    assert served.ask("list") == []
+    in_file(tmp_path, cloud.service_account("second"))
+    cloud.key_ids = {"second"}
+    assert served.ask("list") == [] and signed_with(cloud) == [KEY_ID]  # the token is good
+    cloud.refuse_tokens()
+    assert served.ask("list") == [] and signed_with(cloud) == [KEY_ID, "second"]
+    assert "credentials is of no use" not in served.end()
+
+
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut off", "without a key"])
+def test_a_file_of_credentials_that_is_damaged_for_a_while_breaks_nothing(cloud, driver, tmp_path, damage):
+    second, cloud.key_ids = cloud.service_account("second"), {KEY_ID, "second"}
+    served = Served(driver, in_file(tmp_path, cloud.service_account()))
+    assert served.ask("list") == []
+    if damage == "gone":
+        (tmp_path / "credentials").unlink()
+    else:
+        broken = {"empty": "", "cut off": json.dumps(second)[:-20], "without a key": {**second, "private_key": None}}
+        in_file(tmp_path, broken[damage])
+    cloud.refuse_tokens()
+    assert served.ask("list") == [] and signed_with(cloud) == [KEY_ID, KEY_ID]
+    in_file(tmp_path, second)
+    cloud.refuse_tokens()
+    assert served.ask("list") == [] and signed_with(cloud) == [KEY_ID, KEY_ID, "second"]
+    log = served.end()
+    assert log.count(f"{tmp_path}/credentials is of no use now, its earlier content is used: GOOGLE_APPLICATION_CREDENTIALS: ") == 1
+
+
+def test_a_key_can_become_a_federation_and_a_key_again_in_its_file(cloud, driver, tmp_path):
+    key = cloud.service_account()
+    served = Served(driver, {**in_file(tmp_path, key), "GCP_PROJECT_ID": None})
+    assert served.ask("list") == []
+    cloud.key_ids = set()
+    in_file(tmp_path, cloud.external_account({"file": secret_file(tmp_path, "a.projected.token")}))
+    cloud.refuse_tokens()
+    assert served.ask("list") == [] and (cloud.count("token"), cloud.count("sts")) == (1, 1)
+    cloud.key_ids = {KEY_ID}
+    in_file(tmp_path, {**key, "project_id": "another"})
+    cloud.refuse_tokens()
+    assert served.ask("list") == [] and (cloud.count("token"), cloud.count("sts")) == (2, 1)
+    served.end()
+    assert all("/projects/demo-proj/" in call.path for call in cloud.made("instances.aggregatedList"))
 
 
 @pytest.mark.parametrize("impersonate", [False, True])

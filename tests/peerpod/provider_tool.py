@@ -126,6 +126,7 @@ class Served:
     """One process that takes a verb after the other, so what it keeps between them counts."""
 
     def __init__(self, driver: Driver, environment=()):
+        self._secrets = driver.secrets
         self._log = tempfile.TemporaryFile("w+")  # not a pipe: nobody reads before the end
         self.process = driver.start("serve", environment, stderr=self._log)
 
@@ -140,6 +141,7 @@ class Served:
         self._log.seek(0)
         log = self._log.read()
         assert self.process.returncode == 0 and "Sanitizer" not in log, log
+        assert not [secret for secret in self._secrets if secret in log]
         return log
 
 
