@@ -17,11 +17,11 @@
 
 #include "base/file.h"
 #include "http/attempt.h"
+#include "providers/azure/imds.h"
 #include "providers/azure/token.h"
 
 #define TRY_NS (10 * NS_PER_S)
-#define IMDS_CONNECT_NS (2 * NS_PER_S)
-#define IMDS_VERSION "2018-02-01"
+#define IMDS_PATH "/metadata/identity/oauth2/token?api-version=2018-02-01&resource="
 #define IMDS_MOST_NS (8 * NS_PER_S)
 #define ASSERTION_MAX ((size_t)32 << 10)
 #define ASSERTION_TYPE "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -140,24 +140,13 @@ static int fetch_workload(struct identity *i, struct secret *token, uint64_t *li
 
 /* ---- the instance metadata service ------------------------------------------------------------------------- */
 
-static int imds_ask(struct identity *i, const char *url, struct secret *token, uint64_t *lives_ns,
+static int imds_ask(struct identity *i, const char *path, struct secret *token, uint64_t *lives_ns,
 	const struct bound *bound, struct error *err)
 {
-	static const char *const headers[] = {"Metadata: true", NULL};
 	cleanup_response response = {0};
-	const struct http_request request = {.method = "GET",
-		.url = url,
-		.headers = headers,
-		.body_max = TOKEN_ANSWER_MAX,
-		.connect_ns = IMDS_CONNECT_NS,
-		.direct = true};
-	struct bound within = bound_within(bound, TRY_NS);
 	int64_t now = time(NULL);
-	if (http_call(i->http, &request, &response, &within, err) < 0) {
-		if (err && err->kind == ERROR_TIMEOUT && bound_left_ns(bound) > 0)
-			err->kind = ERROR_RETRY;
-		return error_prefix(err, "instance metadata service");
-	}
+	if (imds_get(i->http, i->options, path, &response, bound, err) < 0)
+		return -1;
 	if (response.status == 200)
 		return token_read("instance metadata service", response.body.data,
 			response.body.len, now, token, lives_ns, err);
@@ -167,21 +156,18 @@ static int imds_ask(struct identity *i, const char *url, struct secret *token, u
 static int fetch_managed(struct identity *i, struct secret *token, uint64_t *lives_ns,
 	const struct bound *bound, struct error *err)
 {
-	cleanup(buf_wipe) struct buf url = BUF_INIT;
-	char base[512];
-	url_base(base, sizeof(base), i->options->imds);
-	buf_printf(&url,
-		"%s/metadata/identity/oauth2/token?api-version=" IMDS_VERSION "&resource=", base);
-	encode(&url, i->cloud->audience);
-	encode(&url, "/");
+	cleanup(buf_wipe) struct buf path = BUF_INIT;
+	buf_append_text(&path, IMDS_PATH);
+	encode(&path, i->cloud->audience);
+	encode(&path, "/");
 	if (!secret_is_empty(&i->options->client_id))
-		field(&url, "client_id", secret_reveal(&i->options->client_id));
-	if (url.failed)
+		field(&path, "client_id", secret_reveal(&i->options->client_id));
+	if (path.failed)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	uint64_t pause = 500 * NS_PER_MS;
 	for (;;) {
 		cleanup_error why = ERROR_INIT;
-		if (imds_ask(i, buf_text(&url), token, lives_ns, bound, &why) == 0)
+		if (imds_ask(i, buf_text(&path), token, lives_ns, bound, &why) == 0)
 			return 0;
 		/* The error of the last try says more than that the time is over. */
 		if (why.kind != ERROR_RETRY || pause >= bound_left_ns(bound) ||

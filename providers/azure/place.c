@@ -8,15 +8,11 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "http/attempt.h"
-#include "http/http.h"
 #include "providers/azure/arm_id.h"
-#include "providers/azure/cloud.h"
+#include "providers/azure/imds.h"
 #include "providers/azure/vm.h"
 
 #define PATH "/metadata/instance/compute?api-version=2021-01-01"
-#define CALL_NS (5 * NS_PER_S)
-#define CONNECT_NS (2 * NS_PER_S)
-#define ANSWER_MAX ((size_t)256 << 10) /* user data and tags are in it */
 
 void place_free(struct place *place)
 {
@@ -32,7 +28,7 @@ int place_read(const void *text, size_t len, struct place *place, struct error *
 	char **const to[] = {&place->subscription, &place->region, &place->resource_group};
 	*place = (struct place){0};
 	cleanup_json *answer =
-		json_parse("instance metadata service", text, len, ANSWER_MAX, true, err);
+		json_parse("instance metadata service", text, len, IMDS_ANSWER_MAX, true, err);
 	if (!answer)
 		return -1;
 	for (size_t i = 0; i < array_size(keys); i++) {
@@ -47,23 +43,15 @@ int place_read(const void *text, size_t len, struct place *place, struct error *
 	return 0;
 }
 
-static int ask_once(struct http_client *http, const char *url, struct place *place,
+static int ask_once(struct http_client *http, const struct azure_options *o, struct place *place,
 	const struct bound *bound, struct error *err)
 {
-	static const char *const headers[] = {"Metadata: true", NULL};
 	cleanup_response response = {0};
-	const struct http_request request = {.method = "GET",
-		.url = url,
-		.headers = headers,
-		.body_max = ANSWER_MAX,
-		.connect_ns = CONNECT_NS,
-		.direct = true};
-	struct bound within = bound_within(bound, CALL_NS);
-	if (http_call(http, &request, &response, &within, err) < 0) {
+	if (imds_get(http, o, PATH, &response, bound, err) < 0) {
 		/* Where there is no such service, nothing comes of asking again. */
 		if (err->kind == ERROR_RETRY)
 			err->kind = ERROR_UNSUPPORTED;
-		return error_prefix(err, "instance metadata service");
+		return -1;
 	}
 	if (response.status == 200)
 		return place_read(response.body.data, response.body.len, place, err);
@@ -77,17 +65,8 @@ static int ask(const struct azure_options *o, struct place *place, const struct 
 {
 	struct http_client *http = http_client_new(o->ca_bundle, err);
 	struct attempt attempt = {.who = "azure"};
-	cleanup(free_ptr) char *url = NULL;
-	if (!http)
-		return -1;
 	int result = -1;
-	char base[512];
-	url_base(base, sizeof(base), o->imds);
-	if (asprintf(&url, "%s" PATH, base) < 0) {
-		url = NULL;
-		error_set(err, ERROR_CAPACITY, "out of memory");
-	}
-	while (url && (result = ask_once(http, url, place, bound, err)) < 0 &&
+	while (http && (result = ask_once(http, o, place, bound, err)) < 0 &&
 		attempt_again(&attempt, 0, bound, err))
 		error_clear(err);
 	http_client_free(http);
