@@ -250,25 +250,18 @@ static size_t types_keep(struct catalogue *c, xmlNode *root)
 static int types_fetch(struct catalogue *c, const char *filter, const char *const *values,
 	const struct bound *bound, struct error *err)
 {
-	cleanup(free_ptr) char *next = NULL;
+	cleanup_query query = {0};
+	cleanup_pages pages = {0};
 	size_t kept = 0;
-	do {
-		cleanup_query query = {0};
-		cleanup_xml *reply = NULL;
-		query_start(&query, "DescribeInstanceTypes", EC2_VERSION);
-		query_filter(&query, 1, filter, values);
-		query_add(&query, "100", "MaxResults");
-		if (next)
-			query_add(&query, next, "NextToken");
-		if (ec2_call(c->ec2, EC2_READ, &query, &reply, bound, err) < 0)
-			return -1;
-		kept += types_keep(c, xmlDocGetRootElement(reply));
-		free(next);
-		next = xml_text(xmlDocGetRootElement(reply), "nextToken");
-	} while (next);
-	if (kept)
+	int result;
+	query_start(&query, "DescribeInstanceTypes", EC2_VERSION);
+	query_filter(&query, 1, filter, values);
+	query_add(&query, "100", "MaxResults");
+	while ((result = ec2_page(c->ec2, &query, &pages, bound, err)) > 0)
+		kept += types_keep(c, pages.page);
+	if (result == 0 && kept)
 		save(c, bound);
-	return 0;
+	return result;
 }
 
 /* ---- some types -------------------------------------------------------------------------------------------- */
@@ -425,23 +418,17 @@ static bool zones_keep(struct catalogue *c, xmlNode *root, struct offering_list 
 static int zones_fetch(struct catalogue *c, struct offering_list *l, const struct bound *bound,
 	struct error *err)
 {
-	cleanup(free_ptr) char *next = NULL;
-	do {
-		cleanup_query query = {0};
-		cleanup_xml *reply = NULL;
-		query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
-		query_add(&query, "availability-zone", "LocationType");
-		query_add(&query, "1000", "MaxResults");
-		if (next)
-			query_add(&query, next, "NextToken");
-		if (ec2_call(c->ec2, EC2_READ, &query, &reply, bound, err) < 0)
-			return -1;
-		if (!zones_keep(c, xmlDocGetRootElement(reply), l))
+	cleanup_query query = {0};
+	cleanup_pages pages = {0};
+	int result;
+	query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
+	query_add(&query, "availability-zone", "LocationType");
+	query_add(&query, "1000", "MaxResults");
+	while ((result = ec2_page(c->ec2, &query, &pages, bound, err)) > 0) {
+		if (!zones_keep(c, pages.page, l))
 			return error_set(err, ERROR_CAPACITY, "out of memory");
-		free(next);
-		next = xml_text(xmlDocGetRootElement(reply), "nextToken");
-	} while (next);
-	return 0;
+	}
+	return result;
 }
 
 /* What EC2 has told at some time, in any zone. */

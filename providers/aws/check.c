@@ -52,23 +52,16 @@ static void add_zones(xmlNode *root, char *const *types, struct buf *in)
 static int find_zones(struct provider *p, char *const *types, char *const *zones, struct buf *in,
 	const struct bound *bound, struct error *err)
 {
-	cleanup(free_ptr) char *next = NULL;
-	do {
-		cleanup_query query = {0};
-		cleanup_xml *reply = NULL;
-		query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
-		query_add(&query, "availability-zone", "LocationType");
-		query_filter(&query, 1, "instance-type", (const char *const *)types);
-		query_filter(&query, 2, "location", (const char *const *)zones);
-		if (next)
-			query_add(&query, next, "NextToken");
-		if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, err) < 0)
-			return -1;
-		add_zones(xmlDocGetRootElement(reply), types, in);
-		free(next);
-		next = xml_text(xmlDocGetRootElement(reply), "nextToken");
-	} while (next);
-	return 0;
+	cleanup_query query = {0};
+	cleanup_pages pages = {0};
+	int result;
+	query_start(&query, "DescribeInstanceTypeOfferings", EC2_VERSION);
+	query_add(&query, "availability-zone", "LocationType");
+	query_filter(&query, 1, "instance-type", (const char *const *)types);
+	query_filter(&query, 2, "location", (const char *const *)zones);
+	while ((result = ec2_page(p->ec2, &query, &pages, bound, err)) > 0)
+		add_zones(pages.page, types, in);
+	return result;
 }
 
 /* Is each type to be had in one of the zones? */

@@ -43,25 +43,17 @@ static int ask(void *with, struct batch *batch, char *const *keys, const struct 
 	static const char *const live_states[] = {"pending", "running", "stopping", "stopped",
 		NULL};
 	struct describer *d = with;
-	cleanup(free_ptr) char *next = NULL;
-	do {
-		cleanup_query query = {0};
-		cleanup_xml *reply = NULL;
-		query_start(&query, "DescribeInstances", EC2_VERSION);
-		query_filter(&query, 1, d->filter, (const char *const *)keys);
-		if (d->live)
-			query_filter(&query, 2, "instance-state-name", live_states);
-		query_add(&query, "1000", "MaxResults");
-		if (next)
-			query_add(&query, next, "NextToken");
-		if (ec2_call(d->ec2, EC2_READ, &query, &reply, bound, err) < 0)
-			return -1;
-		xmlNode *root = xmlDocGetRootElement(reply);
-		answer_page(d, batch, root);
-		free(next);
-		next = xml_text(root, "nextToken");
-	} while (next);
-	return 0;
+	cleanup_query query = {0};
+	cleanup_pages pages = {0};
+	int result;
+	query_start(&query, "DescribeInstances", EC2_VERSION);
+	query_filter(&query, 1, d->filter, (const char *const *)keys);
+	if (d->live)
+		query_filter(&query, 2, "instance-state-name", live_states);
+	query_add(&query, "1000", "MaxResults");
+	while ((result = ec2_page(d->ec2, &query, &pages, bound, err)) > 0)
+		answer_page(d, batch, pages.page);
+	return result;
 }
 
 static void *copy(const void *item)

@@ -221,6 +221,34 @@ int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, x
 	}
 }
 
+int ec2_page(struct ec2 *ec2, struct query *query, struct ec2_pages *pages,
+	const struct bound *bound, struct error *err)
+{
+	if (pages->reply && !pages->next)
+		return 0;
+	if (!pages->reply)
+		pages->query_len = query->body.len;
+	query->body.len = pages->query_len;
+	if (pages->next)
+		query_add(query, pages->next, "NextToken");
+	xmlDoc *reply;
+	if (ec2_call(ec2, EC2_READ, query, &reply, bound, err) < 0)
+		return -1;
+	ec2_pages_free(pages);
+	pages->reply = reply;
+	pages->page = xmlDocGetRootElement(reply);
+	pages->next = xml_text(pages->page, "nextToken");
+	return 1;
+}
+
+void ec2_pages_free(struct ec2_pages *pages)
+{
+	xmlFreeDoc(pages->reply);
+	free(pages->next);
+	pages->reply = NULL;
+	pages->next = NULL;
+}
+
 /* "AccessDeniedException: text (HTTP 400)": what a JSON service says of a failure. */
 static void json_failure(const struct http_response *response, struct error *err)
 {

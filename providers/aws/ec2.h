@@ -31,6 +31,20 @@ enum ec2_class { EC2_CREATE, EC2_CHANGE, EC2_READ, EC2_CLASSES };
 int ec2_call(struct ec2 *ec2, enum ec2_class class, const struct query *query, xmlDoc **reply,
 	const struct bound *bound, struct error *err);
 
+/* A list that comes page by page; begins as {0}. */
+struct ec2_pages {
+	xmlNode *page; /* the last that came, until the next is asked for */
+	xmlDoc *reply;
+	char *next; /* NULL: that was the last */
+	size_t query_len;
+};
+
+/* The next page, a call of the class EC2_READ: 1 it came, 0 there are no more, -1. The query is that of the first. */
+int ec2_page(struct ec2 *ec2, struct query *query, struct ec2_pages *pages,
+	const struct bound *bound, struct error *err);
+void ec2_pages_free(struct ec2_pages *pages);
+#define cleanup_pages cleanup(ec2_pages_free) struct ec2_pages
+
 /*
  * One call of a service that speaks JSON ("servicequotas"), with these credentials. target: "Prefix.Action". *reply is new.
  * Throttled calls and passing faults are repeated within the bound.

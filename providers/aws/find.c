@@ -146,13 +146,14 @@ static int list_add(struct provider *p, xmlNode *item, struct instance **list, s
 	return 0;
 }
 
-static int list_page(struct provider *p, const char *cluster, const char *node, char **next,
+static int list_live(struct provider *p, const char *cluster, const char *node,
 	struct instance **list, size_t *count, const struct bound *bound, struct error *err)
 {
 	static const char *const live[] = {"pending", "running", "stopping", "stopped", NULL};
 	cleanup_query query = {0};
-	cleanup_xml *reply = NULL;
+	cleanup_pages pages = {0};
 	unsigned n = 3;
+	int result;
 	query_start(&query, "DescribeInstances", EC2_VERSION);
 	query_filter_one(&query, 1, "tag-key", TAG_TOKEN);
 	query_filter(&query, 2, "instance-state-name", live);
@@ -161,20 +162,17 @@ static int list_page(struct provider *p, const char *cluster, const char *node, 
 	if (*node)
 		query_filter_one(&query, n++, "tag:" TAG_NODE, node);
 	query_add(&query, "1000", "MaxResults");
-	if (*next)
-		query_add(&query, *next, "NextToken");
-	if (ec2_call(p->ec2, EC2_READ, &query, &reply, bound, err) < 0)
-		return -1;
-	xmlNode *root = xmlDocGetRootElement(reply);
-	for (xmlNode *r = xml_first_item(root, "reservationSet"); r; r = xml_next_item(r)) {
-		for (xmlNode *i = xml_first_item(r, "instancesSet"); i; i = xml_next_item(i)) {
-			if (list_add(p, i, list, count, err) < 0)
-				return -1;
+	while ((result = ec2_page(p->ec2, &query, &pages, bound, err)) > 0) {
+		xmlNode *r = xml_first_item(pages.page, "reservationSet");
+		for (; r; r = xml_next_item(r)) {
+			xmlNode *i = xml_first_item(r, "instancesSet");
+			for (; i; i = xml_next_item(i)) {
+				if (list_add(p, i, list, count, err) < 0)
+					return -1;
+			}
 		}
 	}
-	free(*next);
-	*next = xml_text(root, "nextToken");
-	return 0;
+	return result;
 }
 
 static int list_leftover(struct resource *r, struct instance **list, size_t *count,
@@ -225,21 +223,14 @@ static int list_leftovers(struct provider *p, const struct resource_kind *kind, 
 int driver_list(struct provider *p, const char *cluster, const char *node,
 	struct instance **instances, size_t *count, const struct bound *bound, struct error *err)
 {
-	cleanup(free_ptr) char *next = NULL;
 	struct instance *list = NULL;
 	size_t n = 0;
-	do {
-		if (list_page(p, cluster, node, &next, &list, &n, bound, err) < 0) {
-			instances_free(list, n);
-			return -1;
-		}
-	} while (next);
-	for (size_t i = 0; resource_kinds[i]; i++) {
-		if (list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err) <
-			0) {
-			instances_free(list, n);
-			return -1;
-		}
+	int result = list_live(p, cluster, node, &list, &n, bound, err);
+	for (size_t i = 0; result == 0 && resource_kinds[i]; i++)
+		result = list_leftovers(p, resource_kinds[i], cluster, node, &list, &n, bound, err);
+	if (result < 0) {
+		instances_free(list, n);
+		return -1;
 	}
 	*instances = list;
 	*count = n;

@@ -97,27 +97,21 @@ static int count_running(struct ec2 *ec2, struct quota *quotas, size_t count,
 	const struct bound *bound, struct error *err)
 {
 	static const char *const states[] = {"pending", "running", NULL};
-	cleanup(free_ptr) char *next = NULL;
-	do {
-		cleanup_query query = {0};
-		cleanup_xml *reply = NULL;
-		query_start(&query, "DescribeInstances", EC2_VERSION);
-		query_filter(&query, 1, "instance-state-name", states);
-		query_add(&query, "1000", "MaxResults");
-		if (next)
-			query_add(&query, next, "NextToken");
-		if (ec2_call(ec2, EC2_READ, &query, &reply, bound, err) < 0)
-			return -1;
-		xmlNode *root = xmlDocGetRootElement(reply);
-		for (xmlNode *r = xml_first_item(root, "reservationSet"); r; r = xml_next_item(r)) {
+	cleanup_query query = {0};
+	cleanup_pages pages = {0};
+	int result;
+	query_start(&query, "DescribeInstances", EC2_VERSION);
+	query_filter(&query, 1, "instance-state-name", states);
+	query_add(&query, "1000", "MaxResults");
+	while ((result = ec2_page(ec2, &query, &pages, bound, err)) > 0) {
+		xmlNode *r = xml_first_item(pages.page, "reservationSet");
+		for (; r; r = xml_next_item(r)) {
 			xmlNode *i = xml_first_item(r, "instancesSet");
 			for (; i; i = xml_next_item(i))
 				count_vcpus(i, quotas, count);
 		}
-		free(next);
-		next = xml_text(root, "nextToken");
-	} while (next);
-	return 0;
+	}
+	return result;
 }
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */

@@ -117,32 +117,26 @@ int resources_find(struct ec2 *ec2, const struct resource_kind *kind, const char
 	struct resource **list, const struct bound *bound, struct error *err)
 {
 	cleanup(resource_free_ptr) struct resource *found = NULL;
-	cleanup(free_ptr) char *next = NULL;
-	do {
-		cleanup_query query = {0};
-		cleanup_xml *reply = NULL;
-		query_start(&query, kind->describe, EC2_VERSION);
-		for (unsigned i = 0; filters[2 * i]; i++)
-			query_filter_one(&query, i + 1, filters[2 * i], filters[2 * i + 1]);
-		if (kind->pages)
-			query_add(&query, "500", "MaxResults");
-		if (next)
-			query_add(&query, next, "NextToken");
-		if (ec2_call(ec2, EC2_READ, &query, &reply, bound, err) < 0)
-			return -1;
-		xmlNode *root = xmlDocGetRootElement(reply);
-		for (xmlNode *i = xml_first_item(root, kind->set); i; i = xml_next_item(i)) {
+	cleanup_query query = {0};
+	cleanup_pages pages = {0};
+	int result;
+	query_start(&query, kind->describe, EC2_VERSION);
+	for (unsigned i = 0; filters[2 * i]; i++)
+		query_filter_one(&query, i + 1, filters[2 * i], filters[2 * i + 1]);
+	if (kind->pages)
+		query_add(&query, "500", "MaxResults");
+	while ((result = ec2_page(ec2, &query, &pages, bound, err)) > 0) {
+		for (xmlNode *i = xml_first_item(pages.page, kind->set); i; i = xml_next_item(i)) {
 			struct resource *one = resource_read(kind, i);
 			if (!one)
 				continue;
 			one->next = found;
 			found = one;
 		}
-		free(next);
-		next = xml_text(root, "nextToken");
-	} while (next);
-	*list = take_ptr(found);
-	return 0;
+	}
+	if (result == 0)
+		*list = take_ptr(found);
+	return result;
 }
 
 static int act(struct ec2 *ec2, const char *action, const char *parameter, const char *id,
