@@ -4,7 +4,8 @@
  *
  * 1. Look for a live instance with the token's label: after a crash it may be there.
  * 2. Rank what may be launched where (providers/choice) and try one after the other while there is no room or no quota;
- *    what was refused is remembered.
+ *    what was refused is remembered. A subnetwork without a free address is one for all types and zones of its region:
+ *    what comes next is in another region, and nothing is remembered, for it says nothing of the offering.
  * 3. instances.insert carries a requestId made of the token, the place and a count. The cloud remembers such ids for
  *    about an hour: the same one is the same operation, whatever the body says. If that was one that failed or whose
  *    instance has ended meanwhile, the count goes up.
@@ -23,6 +24,7 @@
 #include "http/attempt.h"
 #include "providers/choice/fallback.h"
 #include "providers/gcp/driver.h"
+#include "providers/gcp/failure.h"
 #include "providers/gcp/family.h"
 #include "providers/gcp/insert.h"
 
@@ -39,6 +41,7 @@ struct making {
 	unsigned name_tries;                   /* names that others have */
 	char name[NAME_SIZE], zone[ZONE_SIZE]; /* of what was asked for last */
 	bool sent;                             /* it is there, or may be */
+	bool subnetwork_is_full;               /* the last offering found it so */
 	struct vm vm;                          /* once it is there */
 };
 
@@ -239,6 +242,10 @@ static int make_offering(void *with, const struct offering *offering, const stru
 			count++;
 			continue;
 		}
+		m->subnetwork_is_full = failure_is_full_subnetwork(&why);
+		/* The next offering may find the same one. */
+		if (m->subnetwork_is_full)
+			why.kind = ERROR_INTERNAL;
 		return error_move(err, &why);
 	}
 	return error_set(err, ERROR_INTERNAL,
@@ -299,6 +306,40 @@ static int volume_zones(struct provider *p, const struct instance_request *r,
 	return 0;
 }
 
+/* Leaves of the ranking what comes after this offering and is in another region. */
+static void leave_region(struct choice *choice, const struct offering *left)
+{
+	char region[ZONE_SIZE], other[ZONE_SIZE];
+	bool after = false;
+	size_t kept = 0;
+	zone_region(left->zone, region);
+	for (size_t i = 0; i < choice->fits; i++) {
+		const struct offering *o = choice->ranked[i].offering;
+		zone_region(o->zone, other);
+		if (after && strcmp(region, other) != 0)
+			choice->ranked[kept++] = choice->ranked[i];
+		after |= o == left;
+	}
+	choice->fits = kept;
+}
+
+static int try_offerings(struct making *m, struct choice *choice, const struct bound *bound,
+	struct error *err)
+{
+	while (choice_try("gcp", choice, m->p->refusals, make_offering, m, bound, err) < 0) {
+		if (!m->subnetwork_is_full)
+			return -1;
+		err->kind = ERROR_CAPACITY;
+		leave_region(choice, m->in.offering);
+		if (!choice->fits)
+			return -1;
+		log_warn("gcp: %s; another region is tried", error_message(err));
+		m->subnetwork_is_full = false;
+		error_clear(err);
+	}
+	return 0;
+}
+
 static int make(struct making *m, const struct bound *bound, struct error *err)
 {
 	struct provider *p = m->p;
@@ -318,7 +359,7 @@ static int make(struct making *m, const struct bound *bound, struct error *err)
 	m->in.image = &image;
 	m->in.tags = tags;
 	choice_log("gcp", &ranking.choice);
-	return choice_try("gcp", &ranking.choice, p->refusals, make_offering, m, bound, err);
+	return try_offerings(m, &ranking.choice, bound, err);
 }
 
 /* After a failure: what was made, or may have been, goes. Adds to the message what could not be reached. */

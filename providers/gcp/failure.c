@@ -247,3 +247,8 @@ int failure_of_operation(const json_t *operation, struct error *err)
 	add_hint(code, err);
 	return -1;
 }
+
+bool failure_is_full_subnetwork(const struct error *err)
+{
+	return err->kind == ERROR_CAPACITY && strstr(error_message(err), "IP_SPACE_EXHAUSTED");
+}

@@ -19,6 +19,9 @@ int failure_read(int status, const void *body, size_t len, struct error *err);
 /* Of an operation that is DONE: 0, or -1 as "CODE: message (HTTP 503, details, operation NAME)". */
 int failure_of_operation(const json_t *operation, struct error *err);
 
+/* Did an instance find its subnetwork without a free address? */
+bool failure_is_full_subnetwork(const struct error *err);
+
 enum error_kind failure_kind_of_reason(const char *reason, int status);
 enum error_kind failure_kind_of_code(const char *code, int status);
 

@@ -7,7 +7,7 @@ import pytest
 
 from fakes.gcp_rules import refusal
 from gcp_rig import ZONES, cloud, driver, inserts, request_ids, tried  # noqa: F401 (fixtures)
-from peerpod.provider_tool import create, failed, new_token
+from peerpod.provider_tool import Served, create, failed, new_token
 
 
 @pytest.mark.parametrize("spot", ["true", "prefer"])
@@ -64,6 +64,46 @@ def test_what_was_refused_is_not_asked_for_again_for_a_while(cloud, driver):
     driver.tool("serve", {"GCP_ZONE": ZONES}, stdin=verbs)
     assert [zone for _, zone in tried(cloud)] == ["us-central1-a", "us-central1-b", "us-central1-b"]
     assert "refused a short while ago (capacity)" in driver.log
+
+
+def no_address(cloud, region="us-central1"):
+    """The subnetwork of this region is full."""
+    text = f"IP space of 'projects/demo-proj/regions/{region}/subnetworks/default' is exhausted."
+    cloud.fail_operation("instances.insert", "IP_SPACE_EXHAUSTED", text, 400, None, lambda _body, zone: zone.startswith(region))
+
+
+def test_a_full_subnetwork_is_found_out_once_and_not_held_against_the_offering(cloud, driver):
+    no_address(cloud)
+    served = Served(driver, {"GCP_ZONE": ZONES, "GCP_INSTANCE_TYPES": "n2d-standard-2,n2d-standard-4"})
+    refused = served.ask(f"create token={new_token()} name=podvm-1 vcpus=2 memory=4096")
+    assert refused["error"] == "capacity"
+    assert re.fullmatch(
+        r"n2d-standard-2 in us-central1-a: IP_SPACE_EXHAUSTED: IP space of \S+ is exhausted. "
+        r"\(HTTP 400, operation operation-\S+\); the subnetwork has no address left: take a larger one",
+        refused["message"],
+    )
+    assert len(inserts(cloud)) == 1 and cloud.inventory() == {}
+    cloud.dooms.clear()  # another pod ends
+    assert served.ask(f"create token={new_token()} name=podvm-2 vcpus=2 memory=4096")["id"] == "podvm-2"
+    served.end()
+    assert tried(cloud) == [("n2d-standard-2", "us-central1-a")] * 2
+
+
+def test_a_full_subnetwork_leads_to_another_region(cloud, driver):
+    no_address(cloud)
+    zones = {"GCP_ZONE": "us-central1-c,us-central1-a,europe-west1-b,us-central1-b"}
+    create(driver, zones)
+    assert tried(cloud) == [("n2d-standard-2", "us-central1-c"), ("n2d-standard-2", "europe-west1-b")]
+    assert "the subnetwork has no address left: take a larger one; another region is tried" in driver.log
+
+
+def test_what_had_no_room_is_not_tried_again_after_a_full_subnetwork(cloud, driver):
+    no_address(cloud)
+    cloud.full(zone="europe-west1-b")
+    types = {"GCP_ZONE": "europe-west1-b,us-central1-a", "GCP_INSTANCE_TYPES": "n2d-standard-2,n2d-standard-4"}
+    error = failed(create, driver, types, vcpus=2, memory=4096)
+    assert error.kind == "capacity" and "ZONE_RESOURCE_POOL_EXHAUSTED" in error.message
+    assert tried(cloud) == [("n2d-standard-2", "europe-west1-b"), ("n2d-standard-2", "us-central1-a"), ("n2d-standard-4", "europe-west1-b")]
 
 
 def test_no_room_anywhere_says_so(cloud, driver):
