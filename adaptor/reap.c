@@ -11,15 +11,13 @@
  * Order: the record says that it is being taken down; agent-proxy lets go (the shim sees its agent die);
  * the pod's network, before its number could be used by others; the instance; the folder; the record.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "adaptor/adaptor.h"
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/log.h"
 
 /* One attempt, all acts. Clouds may take minutes to confirm that a VM is gone. */
@@ -109,22 +107,7 @@ static int delete_instance(struct adaptor *adaptor, const struct sandbox *sandbo
 	return 0;
 }
 
-/* The socket, and what an agent-proxy that was killed while it made it left beside it. */
-static int empty_folder(const char *folder, struct error *err)
-{
-	cleanup(closedir_ptr) DIR *dir = opendir(folder);
-	if (!dir)
-		return errno == ENOENT ? 0 : error_set_errno(err, errno, "open %s", folder);
-	struct dirent *entry;
-	while ((entry = readdir(dir))) {
-		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
-			continue;
-		if (unlinkat(dirfd(dir), entry->d_name, 0) < 0 && errno != ENOENT)
-			return error_set_errno(err, errno, "remove %s/%s", folder, entry->d_name);
-	}
-	return 0;
-}
-
+/* In it is the socket, and what an agent-proxy that was killed while it made it left beside it. */
 static int remove_folder(struct adaptor *adaptor, const struct record *record, struct error *err)
 {
 	cleanup_error why = ERROR_INIT;
@@ -134,8 +117,8 @@ static int remove_folder(struct adaptor *adaptor, const struct record *record, s
 	fault_before(FAULT_STOP_FOLDER);
 	if (!folder)
 		error_set(&why, ERROR_CAPACITY, "out of memory");
-	else if (empty_folder(folder, &why) == 0 && rmdir(folder) < 0 && errno != ENOENT)
-		error_set_errno(&why, errno, "remove %s", folder);
+	else
+		dir_remove(folder, &why);
 	if (why.kind != ERROR_NONE)
 		return note_failure("folder of the agent socket", &why, err);
 	fault_after(FAULT_STOP_FOLDER);

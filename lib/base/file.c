@@ -2,12 +2,15 @@
 /* file.c - see file.h */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/cleanup.h"
 
 int file_read(const char *path, size_t max, struct buf *out, struct error *err)
 {
@@ -101,6 +104,23 @@ int dir_make(const char *path, mode_t mode, struct error *err)
 	if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
 		return error_set(err, ERROR_INVALID, "make folder %s: it is there and is no folder",
 			path);
+	return 0;
+}
+
+int dir_remove(const char *path, struct error *err)
+{
+	cleanup(closedir_ptr) DIR *dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? 0 : error_set_errno(err, errno, "open %s", path);
+	struct dirent *entry;
+	while ((entry = readdir(dir))) {
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		if (unlinkat(dirfd(dir), entry->d_name, 0) < 0 && errno != ENOENT)
+			return error_set_errno(err, errno, "remove %s/%s", path, entry->d_name);
+	}
+	if (rmdir(path) < 0 && errno != ENOENT)
+		return error_set_errno(err, errno, "remove %s", path);
 	return 0;
 }
 

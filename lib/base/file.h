@@ -25,6 +25,9 @@ int file_write(const char *path, mode_t mode, const void *bytes, size_t len, str
 /* Makes the folder and its missing parents with this mode. One that is there is fine. */
 int dir_make(const char *path, mode_t mode, struct error *err);
 
+/* Removes a folder and the files in it; it must hold no folder. One that is gone is fine. */
+int dir_remove(const char *path, struct error *err);
+
 /* Device, inode, size and time of change of a file's content, as text: another text, another file or content. */
 #define FILE_IDENTITY_SIZE 96
 int file_identity(const char *path, char out[FILE_IDENTITY_SIZE], struct error *err);

@@ -92,6 +92,27 @@ static void test_file_is_replaced_whole_and_read_within_its_limit(void **state)
 	rmdir(folder);
 }
 
+static void test_a_folder_is_removed_with_its_files_but_not_with_folders(void **state)
+{
+	(void)state;
+	char folder[] = "/tmp/base_test.XXXXXX";
+	assert_non_null(mkdtemp(folder));
+	cleanup(free_ptr) char *file = NULL, *inner = NULL, *message = NULL;
+	assert_true(asprintf(&file, "%s/a", folder) > 0);
+	assert_true(asprintf(&inner, "%s/b", folder) > 0);
+	assert_true(asprintf(&message, "remove %s/b: Is a directory", folder) > 0);
+	assert_int_equal(file_write(file, 0600, "one", 3, NULL), 0);
+	assert_int_equal(dir_make(inner, 0700, NULL), 0);
+	cleanup_error err = ERROR_INIT;
+	assert_int_equal(dir_remove(folder, &err), -1);
+	assert_string_equal(error_message(&err), message);
+	assert_int_equal(dir_remove(inner, NULL), 0);
+	assert_int_equal(file_write(file, 0600, "one", 3, NULL), 0);
+	assert_int_equal(dir_remove(folder, NULL), 0);
+	assert_int_equal(access(folder, F_OK), -1);
+	assert_int_equal(dir_remove(folder, NULL), 0);
+}
+
 static void test_a_file_that_was_replaced_is_another(void **state)
 {
 	(void)state;
@@ -242,6 +263,7 @@ int main(void)
 		cmocka_unit_test(test_error_gains_context_and_keeps_its_kind),
 		cmocka_unit_test(test_base64_round_trip_and_refusals),
 		cmocka_unit_test(test_file_is_replaced_whole_and_read_within_its_limit),
+		cmocka_unit_test(test_a_folder_is_removed_with_its_files_but_not_with_folders),
 		cmocka_unit_test(test_a_file_that_was_replaced_is_another),
 		cmocka_unit_test(test_bound_ends_at_its_deadline_and_on_cancel),
 		cmocka_unit_test(test_json_readers_say_what_is_wrong_where),
