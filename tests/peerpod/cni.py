@@ -108,6 +108,7 @@ class Pod(Netns):
     def __init__(self, bridge: "Bridge", name: str, number: int):
         super().__init__(f"{bridge.prefix}-{name}")
         self.interface = ipaddress.ip_interface(f"{bridge.subnet[number]}/{bridge.subnet.prefixlen}")
+        self.number = number
         self.address = str(self.interface.ip)
         self.host_end = f"{bridge.prefix}v{number}"
         self._bridge = bridge
@@ -136,7 +137,7 @@ class Bridge:
         self.gateway = self.subnet[1]
         self.name = f"{prefix}cni0"
         self.pods: list = []
-        self._next = 2
+        self._last = 1
         worker.ip("link", "add", self.name, "type", "bridge")
         try:
             worker.ip("address", "add", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.name)
@@ -147,8 +148,11 @@ class Bridge:
             raise
 
     def add_pod(self, name: str) -> Pod:
-        pod = Pod(self, name, self._next)
-        self._next += 1
+        """With the next free address, round and round, as CNI's host-local gives them."""
+        used = {pod.number for pod in self.pods}
+        numbers = [*range(self._last + 1, self.subnet.num_addresses - 1), *range(2, self._last + 1)]
+        self._last = next(n for n in numbers if n not in used)
+        pod = Pod(self, name, self._last)
         self.pods.append(pod)
         return pod
 
