@@ -104,4 +104,5 @@ def rig(backend):
     yield rig
     for instance in rig.tool("list"):
         rig.tool("delete", id=instance["id"])
-    assert rig.left() == []
+    left = rig.left()
+    assert not left, left
