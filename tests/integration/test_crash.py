@@ -13,7 +13,7 @@ from peerpod.pods import IMAGE, Talk, start_box
 from peerpod.shim import wait_until
 from peerpod.stack import wait_gone
 
-# Where the driver can be killed besides the adaptor's own steps (tests/providers/netns/driver.c).
+# Where the driver can be killed besides the adaptor's own steps (tests/providers/netns/{create,remove}.c).
 DRIVER_FAULTS = ["netns-create-recorded", "netns-create-spawned", "netns-create-done", "netns-delete-killed"]
 
 

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
-#include "fake_world.h"
+#include "adaptor_rig.h"
 
 #define THREADS 8
 #define SANDBOXES 5
@@ -22,8 +22,6 @@
 /* Most starts are stopped before they have made anything: so long do the threads go on. */
 #define CREATES 20
 #define HAMMER_NS (60 * NS_PER_S)
-
-static struct fake_node node;
 
 static uint32_t next(uint32_t *random)
 {
@@ -75,27 +73,12 @@ static void *ask(void *argument)
 	return NULL;
 }
 
-static void housekeep(struct adaptor *adaptor, void *argument)
-{
-	(void)argument;
-	adaptor_housekeep(adaptor);
-}
-
-static bool table_is_empty(struct fake_node *n)
-{
-	pthread_mutex_lock(&n->adaptor.table.lock);
-	bool empty = !n->adaptor.table.first;
-	pthread_mutex_unlock(&n->adaptor.table.lock);
-	return empty;
-}
-
 static void test_many_callers_leave_nothing_and_make_no_second_instance(void **state)
 {
 	(void)state;
 	const char *const options[] = {"-shim-grace=2s", NULL};
 	pthread_t threads[THREADS];
-	fake_reset();
-	fake_node_init(&node, options);
+	node_with(options);
 	fake_faults.random_percent = 10;
 	assert_int_equal(adaptor_spawn(&node.adaptor, housekeep, NULL, NULL), 0);
 	uint32_t seeds[THREADS];
@@ -131,8 +114,7 @@ static void test_the_process_may_end_in_the_middle_of_it_all(void **state)
 {
 	(void)state;
 	pthread_t threads[THREADS];
-	fake_reset();
-	fake_node_init(&node, NULL);
+	node_with(NULL);
 	fake_faults.random_percent = 10;
 	uint32_t seeds[THREADS];
 	for (uint32_t i = 0; i < THREADS; i++) {
@@ -168,8 +150,7 @@ static void *sweep(void *argument)
 static void test_a_new_pod_is_not_taken_for_what_has_no_owner(void **state)
 {
 	(void)state;
-	fake_reset();
-	fake_node_init(&node, NULL);
+	node_with(NULL);
 	atomic_bool done = false;
 	pthread_t sweeper;
 	assert_int_equal(pthread_create(&sweeper, NULL, sweep, &done), 0);

@@ -18,12 +18,7 @@
 #include "providers/azure/place.h"
 #include "providers/azure/token.h"
 #include "providers/azure/vm.h"
-
-#define assert_contains(text, part)                                      \
-	do {                                                             \
-		if (!strstr(text, part))                                 \
-			fail_msg("\"%s\" is not in \"%s\"", part, text); \
-	} while (0)
+#include "tests/unit/assert_contains.h"
 
 #define GROUP "/subscriptions/s-1/resourceGroups/Group_1/providers/"
 

@@ -19,12 +19,7 @@
 #include "providers/azure/ssh_key.h"
 #include "providers/azure/tags.h"
 #include "providers/azure/vm.h"
-
-#define assert_contains(text, part)                                      \
-	do {                                                             \
-		if (!strstr(text, part))                                 \
-			fail_msg("\"%s\" is not in \"%s\"", part, text); \
-	} while (0)
+#include "tests/unit/assert_contains.h"
 
 #define GROUP "/subscriptions/s-1/resourceGroups/Group_1/providers/"
 

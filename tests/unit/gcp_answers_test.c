@@ -20,12 +20,7 @@
 #include "providers/gcp/operation.h"
 #include "providers/gcp/token.h"
 #include "providers/gcp/vm.h"
-
-#define assert_contains(text, part)                                      \
-	do {                                                             \
-		if (!strstr(text, part))                                 \
-			fail_msg("\"%s\" is not in \"%s\"", part, text); \
-	} while (0)
+#include "tests/unit/assert_contains.h"
 
 static json_t *json(const char *text)
 {

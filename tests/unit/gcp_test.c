@@ -19,12 +19,7 @@
 #include "providers/gcp/insert.h"
 #include "providers/gcp/names.h"
 #include "providers/gcp/token.h"
-
-#define assert_contains(text, part)                                      \
-	do {                                                             \
-		if (!strstr(text, part))                                 \
-			fail_msg("\"%s\" is not in \"%s\"", part, text); \
-	} while (0)
+#include "tests/unit/assert_contains.h"
 
 /* ---- names --------------------------------------------------------------------------------------- */
 

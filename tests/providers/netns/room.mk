@@ -2,8 +2,8 @@
 # tests/providers/netns: a driver whose instances are namespaces of this machine. For tests, the demo
 # and the bench; `make install` leaves it out.
 netns_shared := tests/providers/netns/network.c tests/providers/netns/cgroup.c
-$(call driver,netns,tests/providers/netns/driver.c tests/providers/netns/state.c \
-	tests/providers/netns/trouble.c $(netns_shared),base,libnl-3.0 libnl-route-3.0 jansson)
+$(call driver,netns,$(addprefix tests/providers/netns/,driver.c create.c find.c remove.c state.c trouble.c) \
+	$(netns_shared),base,libnl-3.0 libnl-route-3.0 jansson)
 $(call program,netns-instance,tests/providers/netns/instance.c tests/providers/netns/root.c \
 	$(netns_shared),base,libnl-3.0 libnl-route-3.0)
 # The test loads the driver and starts netns-instance.
