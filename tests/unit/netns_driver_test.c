@@ -273,6 +273,21 @@ static void test_create_twice_gives_the_same_instance(void **state)
 	shut(&o);
 }
 
+static void test_what_a_killed_writer_left_goes_with_the_instance(void **state)
+{
+	(void)state;
+	struct opened o = open_with(NULL, NULL);
+	struct instance made = {0};
+	char path[2 * PATH_MAX];
+	create_or_fail(o.provider, TOKEN_A, &made);
+	snprintf(path, sizeof(path), "%s/" TOKEN_A "/user-data.AbCdEf", state_env);
+	assert_int_equal(file_write(path, 0600, "half", 4, NULL), 0);
+	delete_or_fail(o.provider, made.id);
+	assert_nothing_is_left(TOKEN_A);
+	instance_free(&made);
+	shut(&o);
+}
+
 static void *create_thread(void *provider)
 {
 	struct instance *instance = calloc(1, sizeof(*instance));
@@ -458,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_an_instance_lives_in_namespaces_of_its_own),
 		cmocka_unit_test(test_a_second_nic_has_an_address_of_its_own),
 		cmocka_unit_test(test_create_twice_gives_the_same_instance),
+		cmocka_unit_test(test_what_a_killed_writer_left_goes_with_the_instance),
 		cmocka_unit_test(test_creates_at_once_with_one_token_make_one_instance),
 		cmocka_unit_test(test_list_tells_clusters_and_nodes_apart),
 		cmocka_unit_test(test_what_fails_leaves_nothing),

@@ -278,9 +278,19 @@ pid_t state_process(const char *dir, const char *token, int *pidfd)
 
 /* ---- the end -------------------------------------------------------------------------------------------- */
 
+/* Whoever holds the lock keeps it. What a process that was killed while it wrote a file left beside that goes, too. */
+static void remove_all_but_lock(const char *folder)
+{
+	cleanup(closedir_ptr) DIR *files = opendir(folder);
+	struct dirent *entry;
+	while (files && (entry = readdir(files))) {
+		if (strcmp(entry->d_name, "lock") != 0)
+			unlinkat(dirfd(files), entry->d_name, 0); /* of a folder it fails */
+	}
+}
+
 void state_wipe(const char *dir, const char *token, const struct record *record)
 {
-	static const char *const files[] = {"user-data", "process", "console.log", "metadata.json"};
 	char path[PATH_MAX];
 	for (size_t i = 0; i < record->address_count; i++) {
 		snprintf(path, sizeof(path), "%s/addresses/%s", dir, record->addresses[i]);
@@ -290,10 +300,8 @@ void state_wipe(const char *dir, const char *token, const struct record *record)
 	/* On a machine whose mounts are shared the instance's root may show here as well. */
 	umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
 	rmdir(path);
-	for (size_t i = 0; i < array_size(files); i++) {
-		state_path(dir, token, files[i], path, sizeof(path));
-		unlink(path);
-	}
+	state_path(dir, token, NULL, path, sizeof(path));
+	remove_all_but_lock(path);
 }
 
 void state_forget(const char *dir, const char *token)
