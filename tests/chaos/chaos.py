@@ -18,6 +18,7 @@ import pathlib
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -160,31 +161,38 @@ class Chaos:
         chance = random.Random(f"{self.seed}")
         troubles = {
             self.kill_adaptor: 9, self.restart_adaptor: 4, self.replace_proxy: 5, self.kill_proxy: 2, self.kill_vm: 2,
+            self.cut_tunnels: 6,
         }  # fmt: skip
         while not self.over.wait(chance.choice([0.1, 0.5, 1, 2])):
             (trouble,) = chance.choices(list(troubles), troubles.values())
-            with self.calls:
-                trouble()
+            trouble()
             self.count("troubles")
 
     def kill_adaptor(self) -> None:
-        self.world.stack.kill()
-        self.world.stack.start()
+        with self.calls:
+            self.world.stack.kill()
+            self.world.stack.start()
 
     def restart_adaptor(self) -> None:
-        self.world.stack.restart()
+        with self.calls:
+            self.world.stack.restart()
 
     def replace_proxy(self) -> None:
-        old = self.world.stack.proxy_pid()
-        self.proxies.append(self.world.stack.start_proxy())
-        wait_gone(old, PATIENCE)
+        with self.calls:
+            old = self.world.stack.proxy_pid()
+            self.proxies.append(self.world.stack.start_proxy())
+            wait_gone(old, PATIENCE)
+
+    def cut_tunnels(self) -> None:
+        """Nobody is to notice: agent-proxy dials again."""
+        subprocess.run(self.world.worker.command("ss", "-tK", "dport", "=", ":15150"), check=True, stdout=subprocess.DEVNULL)
 
     def kill_proxy(self) -> None:
-        with self.losses:
+        with self.calls, self.losses:
             self.world.stack.kill_proxy()
 
     def kill_vm(self) -> None:
-        with self.losses:
+        with self.calls, self.losses:
             for process in sorted(self.world.stack.netns_state.glob("*/process")):
                 try:
                     os.kill(int(process.read_text().split()[0]), signal.SIGKILL)
