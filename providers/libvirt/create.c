@@ -96,6 +96,7 @@ static void plan_record(struct making *m)
 		.pod = (char *)(owner->pod ? owner->pod : ""),
 		.sandbox = (char *)(owner->sandbox ? owner->sandbox : ""),
 		.token = (char *)m->request->token,
+		.pool = m->provider->options->pool,
 		.created = time(NULL),
 		.volumes = {m->root_name, m->cidata_name},
 		.volume_count = 2,

@@ -46,6 +46,7 @@ int record_write(xmlNode *domain, const struct record *record, const char *data,
 		{"pod", record->pod},
 		{"sandbox", record->sandbox},
 		{"token", record->token},
+		{"pool", record->pool},
 	};
 	for (size_t i = 0; i < array_size(values); i++) {
 		if (value_check(values[i].name, values[i].value, VALUE_MAX, err) < 0)
@@ -120,6 +121,7 @@ static int fields_read(const char *what, xmlDoc *doc, xmlNode *node, struct reco
 		{"@pod", &record->pod},
 		{"@sandbox", &record->sandbox},
 		{"@token", &record->token},
+		{"@pool", &record->pool},
 	};
 	for (size_t i = 0; i < array_size(fields); i++) {
 		*fields[i].to = attribute_read(what, doc, node, fields[i].xpath, err);
@@ -174,6 +176,7 @@ void record_free(struct record *record)
 	free(record->pod);
 	free(record->sandbox);
 	free(record->token);
+	free(record->pool);
 	for (size_t i = 0; i < record->volume_count; i++)
 		free(record->volumes[i]);
 	*record = (struct record){0};

@@ -3,8 +3,8 @@
  * record.h - what a domain's metadata says about whose it is and what was made for it
  *
  * One element in a namespace of ours, kept by libvirt with the definition, so that any process finds everything
- * again: <pp:podvm xmlns:pp='urn:peerpod:libvirt:1' cluster= node= namespace= pod= sandbox= token= created=
- * volumes='name name' data='id id'/>. It is read back from the daemon with limits: others can write there.
+ * again: <pp:podvm xmlns:pp='urn:peerpod:libvirt:1' cluster= node= namespace= pod= sandbox= token= pool=
+ * created= volumes='name name' data='id id'/>. It is read back from the daemon with limits: others can write there.
  */
 #ifndef PEERPOD_LIBVIRT_RECORD_H
 #define PEERPOD_LIBVIRT_RECORD_H
@@ -18,8 +18,9 @@
 
 struct record {
 	char *cluster, *node, *pod_namespace, *pod, *sandbox, *token; /* never NULL once read */
-	int64_t created;                                              /* Unix time */
-	char *volumes[RECORD_VOLUMES_MAX]; /* names in our pool that go with the domain */
+	char *pool;                        /* likewise; "": as configured */
+	int64_t created;                   /* Unix time */
+	char *volumes[RECORD_VOLUMES_MAX]; /* names in that pool that go with the domain */
 	size_t volume_count;
 };
 

@@ -186,7 +186,9 @@ int vm_remove(struct provider *p, const char *uuid, bool keep_console, const str
 		fault_point("libvirt-destroyed");
 	}
 	bool failed;
-	cleanup_pool pool = pool_if_there(&call, p->options->pool, &failed, err);
+	/* The pool of the configuration may be another one meanwhile. */
+	const char *name = record.pool && *record.pool ? record.pool : p->options->pool;
+	cleanup_pool pool = pool_if_there(&call, name, &failed, err);
 	if (failed || (pool && volumes_remove(&call, pool, uuid, &record, err) < 0))
 		return -1;
 	if (addresses_remove(&call, p->options, uuid, &nics, err) < 0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the libvirt driver's check finds, and which requests are refused."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -110,17 +111,26 @@ def test_stopped_pool_and_network_are_started(rig):
         rig.virsh("pool-undefine", name)
 
 
-def test_a_pool_that_was_stopped_meanwhile_keeps_no_volume(rig):
-    """As after a restart of the machine's storage: the VM runs on, and its volumes are there."""
-    name = f"{rig.backend.name}-meanwhile"
-    folder = rig.backend.folder / "meanwhile"
+@contextlib.contextmanager
+def other_pool(rig, suffix: str):
+    """A pool with a base image beside the one of the configuration: its name, its folder, the options for it."""
+    name = f"{rig.backend.name}-{suffix}"
+    folder = rig.backend.folder / suffix
     folder.mkdir()
     rig.virsh("pool-define-as", name, "dir", "--target", str(folder))
     rig.virsh("pool-start", name)
     try:
         base = pathlib.Path(rig.backend.values["LIBVIRT_POOL_DIR"]) / f"{rig.backend.name}-podvm-base.qcow2"
         shutil.copyfile(base, folder / "base.qcow2")
-        options = [f"-pool-name={name}", "-vol-name=base.qcow2"]
+        yield name, folder, [f"-pool-name={name}", "-vol-name=base.qcow2"]
+    finally:
+        rig.backend.virsh("pool-destroy", name, check=False)
+        rig.virsh("pool-undefine", name)
+
+
+def test_a_pool_that_was_stopped_meanwhile_keeps_no_volume(rig):
+    """As after a restart of the machine's storage: the VM runs on, and its volumes are there."""
+    with other_pool(rig, "meanwhile") as (name, folder, options):
         made = rig.tool("create", options=options, token=new_token())
         assert len(list(folder.iterdir())) == 3
         rig.virsh("pool-destroy", name)
@@ -128,9 +138,15 @@ def test_a_pool_that_was_stopped_meanwhile_keeps_no_volume(rig):
         assert [p.name for p in folder.iterdir()] == ["base.qcow2"]
         assert "running" in rig.virsh("pool-info", name)
         assert rig.left() == []
-    finally:
-        rig.backend.virsh("pool-destroy", name, check=False)
-        rig.virsh("pool-undefine", name)
+
+
+def test_a_vm_is_removed_from_its_own_pool_when_another_is_configured_meanwhile(rig):
+    with other_pool(rig, "before") as (_, folder, options):
+        made = rig.tool("create", options=options, token=new_token())
+        assert len(list(folder.iterdir())) == 3
+        rig.tool("delete", id=made["id"])
+        assert [p.name for p in folder.iterdir()] == ["base.qcow2"]
+        assert rig.left() == []
 
 
 def test_why_a_pool_or_a_network_does_not_start_is_said(rig):

@@ -211,6 +211,7 @@ static void test_metadata_comes_back_as_it_was(void **state)
 				      .pod = (char *)"web \"quoted\" 'x' \xc3\xa4\xe2\x82\xac",
 				      .sandbox = (char *)"s",
 				      .token = (char *)TOKEN,
+				      .pool = (char *)"p",
 				      .created = 1795317116,
 				      .volumes = {(char *)"one", (char *)"two"},
 				      .volume_count = 2,
@@ -228,6 +229,7 @@ static void test_metadata_comes_back_as_it_was(void **state)
 	assert_string_equal(read.pod, record.pod);
 	assert_string_equal(read.sandbox, record.sandbox);
 	assert_string_equal(read.token, record.token);
+	assert_string_equal(read.pool, record.pool);
 	assert_int_equal(read.created, record.created);
 	assert_int_equal(read.volume_count, 2);
 	assert_string_equal(read.volumes[1], "two");
