@@ -3,8 +3,8 @@
 
 FLAVOUR ?= local
 image_programs := podvm-init podvm-dhcp process-user-data agent-protocol-forwarder mini-agent
-export KATA_AGENT ATTESTATION_AGENT CONFIDENTIAL_DATA_HUB API_SERVER_REST PAUSE_BUNDLE AGENT_POLICY IMAGE_VERSION
+export KATA_AGENT ATTESTATION_AGENT CONFIDENTIAL_DATA_HUB API_SERVER_REST PAUSE_BUNDLE AGENT_POLICY IMAGE_VERSION FORMATS
 
 .PHONY: image
-image: $$(addprefix $$B/,$$(image_programs)) ## make the pod VM image (FLAVOUR=local or full; KATA_AGENT=path)
+image: $$(addprefix $$B/,$$(image_programs)) ## make the pod VM image (FLAVOUR=local or full; KATA_AGENT=path; FORMATS="vhd tar.gz" for clouds)
 	@BUILD=$B podvm-image/build $(FLAVOUR)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pod VM images, each by itself on bare QEMU: what is in them, and that they come up to a forwarder that answers."""
 
+import gzip
+import hashlib
 import os
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 
 import pytest
@@ -251,6 +254,76 @@ def test_the_full_image_boots_to_an_agent_that_answers(tmp_path, certificates, u
         assert any("verified" in what for _, what in vm.stages())
     finally:
         vm.stop()
+
+
+def formatted(name: str) -> pathlib.Path:
+    how = 'make image FLAVOUR=full FORMATS="vhd tar.gz"'
+    need_image(FULL, how)
+    conftest.need((FULL / name).exists(), f"no {name} in {FULL}: {how}")
+    return FULL / name
+
+
+def test_the_vhd_is_a_fixed_one_of_whole_mib_with_the_disk_in_it():
+    vhd = formatted("podvm.vhd")
+    raw = FULL / "podvm.raw"
+    size = vhd.stat().st_size - 512
+    with open(vhd, "rb") as file:
+        file.seek(size)
+        footer = file.read()
+    cookie, features, version, after, made = struct.unpack(">8sIIQI", footer[:28])
+    first, current, kind, checksum, identity = struct.unpack(">QQ4xII16s", footer[40:84])
+    assert (cookie, features & 2, version, after, made) == (b"conectix", 2, 0x10000, 2**64 - 1, 0)
+    assert kind == 2 and first == current == size and size % (1 << 20) == 0
+    assert checksum == ~sum(footer[:64] + footer[68:]) & 0xFFFFFFFF
+    assert identity.hex() == hashlib.sha256(raw.read_bytes()).hexdigest()[:32]
+    compared = subprocess.run(["qemu-img", "compare", "-f", "vpc", "-F", "raw", vhd, raw], capture_output=True, text=True)
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+
+
+def test_the_archive_for_compute_engine_boots(tmp_path, certificates):
+    """Its disk is larger than the image's own, so the second partition table has another place."""
+    archive = formatted("podvm.tar.gz")
+    with gzip.open(archive) as unpacked:
+        assert unpacked.read(265)[257:] == b"ustar  \0"  # GNU's old format
+    subprocess.run(["tar", "-C", tmp_path, "-xzf", archive], check=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["disk.raw"]
+    disk = tmp_path / "disk.raw"
+    assert disk.stat().st_size % (1 << 30) == 0
+    verified = subprocess.run(["/usr/sbin/sfdisk", "--verify", disk], capture_output=True, text=True)
+    assert verified.returncode == 0 and "not on the end" not in verified.stderr, verified.stdout + verified.stderr
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, tmp_path / "disk.qcow2"], check=True)
+    vm = PodVM(tmp_path, certificates, FULL, memory=768, cpus=2)
+    try:
+        vm.start(medium=make_medium(tmp_path, user_data(certificates)), disk=tmp_path / "disk.qcow2", uefi=True)
+        with ttrpc.Client(vm.connect(240)) as client:
+            assert services.health(client).Check(timeout=60).status == 1
+    finally:
+        vm.stop()
+
+
+@pytest.mark.parametrize("name", ["podvm.vhd", "podvm.tar.gz"])
+def test_the_formats_of_clouds_are_the_same_bytes_again(tmp_path, name):
+    made = formatted(name)
+    os.symlink(FULL / "podvm.raw", tmp_path / "podvm.raw")
+    (tmp_path / "work").mkdir()
+    room = paths.ROOT / "podvm-image"
+    where = {"IMAGE_ROOM": str(room), "OUT": str(tmp_path), "WORK": str(tmp_path / "work")}
+    subprocess.run([room / "format", name.removeprefix("podvm.")], check=True, env={**os.environ, **where})
+    assert subprocess.run(["cmp", made, tmp_path / name]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "flavour, formats, message",
+    [
+        ("full", "vmdk", "FORMATS: there is no format vmdk: vhd (Azure), tar.gz (Compute Engine)"),
+        ("local", "vhd", "FORMATS: clouds boot the full image: FLAVOUR=full"),
+    ],
+)
+def test_formats_that_cannot_be_made_are_told(flavour, formats, message):
+    need_image(LOCAL, "make image")
+    environment = {**os.environ, "BUILD": str(IMAGES.parent), "FORMATS": formats}
+    done = subprocess.run([paths.ROOT / "podvm-image/build", flavour], cwd=paths.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr == f"podvm-image/build: {message}\n"
 
 
 def test_a_changed_root_does_not_boot(tmp_path, certificates):
