@@ -2,7 +2,7 @@
 # podvm-image: the images that pod VMs boot from. podvm-image/build is the recipe.
 
 FLAVOUR ?= local
-image_programs := podvm-init podvm-dhcp process-user-data agent-protocol-forwarder mini-agent
+image_programs := podvm-init podvm-dhcp process-user-data agent-protocol-forwarder azure-ready mini-agent
 export KATA_AGENT ATTESTATION_AGENT CONFIDENTIAL_DATA_HUB API_SERVER_REST PAUSE_BUNDLE AGENT_POLICY IMAGE_VERSION FORMATS
 
 .PHONY: image

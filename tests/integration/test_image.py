@@ -177,7 +177,7 @@ def test_units_are_sound(tmp_path):
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text("")
             place.chmod(0o755)
-    for target in ("network", "multi-user", "shutdown", "local-fs", "sysinit", "basic", "paths"):
+    for target in ("network", "network-online", "multi-user", "shutdown", "local-fs", "sysinit", "basic", "paths"):
         (units / f"{target}.target").write_text("[Unit]\nDescription=a target\n")
     names = [n.replace("netns@", "netns@podns") for n in ours]
     done = subprocess.run(
@@ -232,8 +232,11 @@ def test_upstream_s4_a_failed_measurement_fails_the_boot(tmp_path, tpm, extend, 
 
 
 def test_the_full_image_holds_the_units_and_no_identity(full_files):
-    for name in ("process-user-data.service", "kata-agent.path", "agent-protocol-forwarder.service", "netns@.service"):
+    for name in ("process-user-data.service", "kata-agent.path", "agent-protocol-forwarder.service", "netns@.service", "azure-ready.service"):
         assert f"/usr/lib/systemd/system/{name}" in full_files
+    assert full_files["/etc/systemd/system/multi-user.target.wants/azure-ready.service"].startswith("l")
+    for name in ("process-user-data", "agent-protocol-forwarder", "azure-ready"):
+        assert full_files[f"/usr/local/bin/{name}"] == "-rwxr-xr-x"
     assert full_files["/etc/systemd/system/systemd-pcrphase.service"].startswith("l")
     assert full_files["/etc/machine-id"] == "-rw-r--r--"
     assert not [path for path in full_files if path.startswith(("/var/cache/apt/archives/", "/etc/ssh/"))]
