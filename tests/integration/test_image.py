@@ -16,6 +16,7 @@ import conftest
 from peerpod import paths, services, ttrpc
 from tunnel_rig import Certificates
 from vm_rig import IMAGES, PodVM, make_medium, user_data
+from wireserver_rig import IDS, Wireserver
 
 LOCAL = IMAGES / "local"
 FULL = IMAGES / "full"
@@ -205,6 +206,14 @@ def test_upstream_r12_no_unit_refers_to_a_mount_that_does_not_exist():
         assert ".mount" not in file.read_text(), file.name
 
 
+def test_the_report_to_azure_is_sent_there_alone_and_again_until_it_is_taken():
+    text = (paths.ROOT / "podvm-image/units/azure-ready.service").read_text().splitlines()
+    assert {
+        "ConditionVirtualization=microsoft", "Wants=network-online.target", "After=network-online.target",
+        "Type=oneshot", "Restart=on-failure", "RestartSec=10s", "TimeoutStartSec=5min",
+    } <= set(text)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "tpm, extend, status, printed",
     [
@@ -327,6 +336,26 @@ def test_formats_that_cannot_be_made_are_told(flavour, formats, message):
     environment = {**os.environ, "BUILD": str(IMAGES.parent), "FORMATS": formats}
     done = subprocess.run([paths.ROOT / "podvm-image/build", flavour], cwd=paths.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr == f"podvm-image/build: {message}\n"
+
+
+def test_the_full_image_reports_to_azure_that_it_is_ready(tmp_path, certificates):
+    """A machine that says it is one of Microsoft's, whose network leads 168.63.129.16 to the test."""
+    need_image(FULL, "make image FLAVOUR=full")
+    vm = PodVM(tmp_path, certificates, FULL, memory=768, cpus=2)
+    try:
+        with Wireserver(host="168.63.129.16") as server:
+            lead = f"guestfwd=tcp:168.63.129.16:80-cmd:busybox nc 127.0.0.1 {server.port}"
+            vm.start(
+                medium=make_medium(tmp_path, user_data(certificates)), disk=FULL / "podvm.qcow2", network=False,
+                command_line=(FULL / "cmdline").read_text(),
+                more=["-cpu", "max,-hypervisor", "-smbios", "type=1,manufacturer=Hyper-V",
+                      "-netdev", f"user,id=azure,restrict=on,net=168.63.129.0/24,dhcpstart=168.63.129.100,{lead}",
+                      "-device", "virtio-net-pci,netdev=azure,romfile="],
+            )  # fmt: skip
+            vm.wait_line("azure-ready: reported ready to Azure", 240)
+            server.assert_reported(*IDS)
+    finally:
+        vm.stop()
 
 
 def test_a_changed_root_does_not_boot(tmp_path, certificates):
