@@ -244,6 +244,8 @@ def test_the_full_image_holds_the_units_and_no_identity(full_files):
     for name in ("process-user-data.service", "kata-agent.path", "agent-protocol-forwarder.service", "netns@.service", "azure-ready.service"):
         assert f"/usr/lib/systemd/system/{name}" in full_files
     assert full_files["/etc/systemd/system/multi-user.target.wants/azure-ready.service"].startswith("l")
+    # Without it the target that azure-ready waits for would be reached before there is a network.
+    assert full_files["/etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service"].startswith("l")
     for name in ("process-user-data", "agent-protocol-forwarder", "azure-ready"):
         assert full_files[f"/usr/local/bin/{name}"] == "-rwxr-xr-x"
     assert full_files["/etc/systemd/system/systemd-pcrphase.service"].startswith("l")
