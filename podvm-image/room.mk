@@ -3,7 +3,7 @@
 
 FLAVOUR ?= local
 image_programs := podvm-init podvm-dhcp process-user-data agent-protocol-forwarder azure-ready mini-agent
-export KATA_AGENT ATTESTATION_AGENT CONFIDENTIAL_DATA_HUB API_SERVER_REST PAUSE_BUNDLE AGENT_POLICY IMAGE_VERSION FORMATS
+export KATA_AGENT ATTESTATION_AGENT CONFIDENTIAL_DATA_HUB API_SERVER_REST PAUSE_BUNDLE AGENT_POLICY OVERLAY IMAGE_VERSION FORMATS
 
 .PHONY: image
 image: $$(addprefix $$B/,$$(image_programs)) ## make the pod VM image (FLAVOUR=local or full; KATA_AGENT=path; FORMATS="vhd tar.gz" for clouds)

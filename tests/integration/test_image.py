@@ -240,6 +240,15 @@ def test_upstream_s4_a_failed_measurement_fails_the_boot(tmp_path, tpm, extend, 
         assert calls.read_text() == f"8:sha256={'ab' * 32}\n" * (1 if status == 0 else 2)
 
 
+def test_what_is_laid_over_the_root_is_an_input_of_the_image(tmp_path):
+    where = {"BUILD": str(IMAGES.parent), "CACHE": str(paths.ROOT / ".cache"), "IMAGE_ROOM": str(paths.ROOT / "podvm-image")}
+    need_image(FULL, "make image FLAVOUR=full")
+    environment = {**os.environ, **where, "OVERLAY": str(tmp_path)}
+    make = [paths.ROOT / "podvm-image/full/make", "inputs"]
+    inputs = subprocess.run(make, env=environment, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert str(tmp_path) in inputs
+
+
 def test_the_full_image_holds_the_units_and_no_identity(full_files):
     for name in ("process-user-data.service", "kata-agent.path", "agent-protocol-forwarder.service", "netns@.service", "azure-ready.service"):
         assert f"/usr/lib/systemd/system/{name}" in full_files
@@ -295,7 +304,8 @@ def test_the_vhd_is_a_fixed_one_of_whole_mib_with_the_disk_in_it():
 
 
 def test_the_archive_for_compute_engine_boots(tmp_path, certificates):
-    """Its disk is larger than the image's own, so the second partition table has another place."""
+    """Its disk is larger than the image's own: the second partition table has another place, and the rest becomes scratch
+    space, without which the agent would not start."""
     archive = formatted("podvm.tar.gz")
     with gzip.open(archive) as unpacked:
         assert unpacked.read(265)[257:] == b"ustar  \0"  # GNU's old format
@@ -308,9 +318,10 @@ def test_the_archive_for_compute_engine_boots(tmp_path, certificates):
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, tmp_path / "disk.qcow2"], check=True)
     vm = PodVM(tmp_path, certificates, FULL, memory=768, cpus=2)
     try:
-        vm.start(medium=make_medium(tmp_path, user_data(certificates)), disk=tmp_path / "disk.qcow2", uefi=True)
+        vm.start(medium=make_medium(tmp_path, user_data(certificates, scratch=True)), disk=tmp_path / "disk.qcow2", uefi=True)
         with ttrpc.Client(vm.connect(240)) as client:
             assert services.health(client).Check(timeout=60).status == 1
+        assert "wrote /run/peerpod/scratch-space.marker" in vm.text() and "Encrypted scratch space" not in vm.text()  # a failure
     finally:
         vm.stop()
 

@@ -26,8 +26,8 @@ IMAGES = pathlib.Path(os.environ.get("PEERPOD_IMAGES") or paths.ROOT / "build/im
 STAGE = re.compile(r"podvm-init: (\d+\.\d{3}) s (.*)")
 
 
-def user_data(certificates: Certificates) -> str:
-    """As an adaptor writes it, for a pod whose worker is QEMU's gateway."""
+def user_data(certificates: Certificates, scratch: bool = False) -> str:
+    """As an adaptor writes it, for a pod whose worker is QEMU's gateway; scratch: with encrypted scratch space."""
     cert, key = certificates.server("server")
     apf = {
         "pod-network": {
@@ -41,7 +41,8 @@ def user_data(certificates: Certificates) -> str:
         "tls-server-key": key, "tls-server-cert": cert, "tls-client-ca": certificates.client[0],
     }  # fmt: skip
     lines = "".join(f"      {line}\n" for line in json.dumps(apf, indent=4).splitlines())
-    return f"#cloud-config\n\nwrite_files:\n  - path: /run/peerpod/apf.json\n    content: |\n{lines}"
+    marker = "  - path: /run/peerpod/scratch-space.marker\n" if scratch else ""
+    return f"#cloud-config\n\nwrite_files:\n  - path: /run/peerpod/apf.json\n    content: |\n{lines}{marker}"
 
 
 def make_medium(folder: pathlib.Path, text: str) -> pathlib.Path:
@@ -72,9 +73,10 @@ class PodVM:
     def start(self, *, medium=None, firmware_entry=None, disk=None, command_line=None, uefi=False, network=True, more=()):
         """medium: an ISO9660 file; firmware_entry: a file handed in as fw_cfg; uefi: the disk boots by itself."""
         disk = disk or self.image / "podvm-base.qcow2"
-        accelerated = "kvm" if can_use_kvm() else "tcg"
+        # Debian 12's QEMU emulates cmpxchg16b wrongly, which kernels use from 6.5 on: they crash, now here, now there.
+        accelerated, cpu = ("kvm", "max") if can_use_kvm() else ("tcg", "max,cx16=off")
         command = [
-            "qemu-system-x86_64", "-machine", f"q35,accel={accelerated}", "-cpu", "max", "-m", str(self.memory),
+            "qemu-system-x86_64", "-machine", f"q35,accel={accelerated}", "-cpu", cpu, "-m", str(self.memory),
             "-smp", str(self.cpus), "-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{self.console}",
             "-drive", f"if=none,id=root,file={disk},format=qcow2,snapshot=on",
             "-device", "virtio-blk-pci,drive=root,bootindex=1",
