@@ -186,6 +186,9 @@ static int put_profile(const struct tls_profile *profile, struct tunnel *tunnel,
 	struct error *err)
 {
 	const char *version = profile->min_version ? profile->min_version : "";
+	/* Upstream's forwarders that are older than June 2026 ignore it, and speak 1.3 all the same. */
+	if (!*version && !profile->cipher_suites)
+		version = "VersionTLS13";
 	if (copy_text(&tunnel->min_version, version, err) < 0 ||
 		copy_text(&apf->tls_min_version, version, err) < 0)
 		return -1;

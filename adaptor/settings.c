@@ -51,7 +51,7 @@ const struct option settings_options[] = {
 		"accepted and without effect, as upstream: the forwarder's certificate is always verified",
 		AT(tls_skip_verify), OPTION_BOOL},
 	{"tls-min-version", "TLS_MIN_VERSION", "",
-		"lowest TLS version: VersionTLS12 or VersionTLS13; also sent to the pod VM",
+		"lowest TLS version: VersionTLS12 or VersionTLS13; empty: VersionTLS13, but VersionTLS12 with -tls-cipher-suites; also sent to the pod VM",
 		AT(tls_min_version)},
 	{"tls-cipher-suites", "TLS_CIPHER_SUITES", "",
 		"comma-separated IANA names of TLS 1.2 suites; also sent to the pod VM",

@@ -16,8 +16,10 @@
 #include "vsock-proxy/splice.h"
 
 enum {
+	CREATE_CONTAINER_ID = 1,
 	CREATE_CONTAINER_OCI = 6,
 	SPEC_MOUNTS = 5,
+	SPEC_ANNOTATIONS = 7,
 	SPEC_LINUX = 8,
 	LINUX_NAMESPACES = 6,
 	NAMESPACE_TYPE = 1,
@@ -26,6 +28,52 @@ enum {
 	MOUNT_TYPE = 3,
 	CREATE_SANDBOX_DNS = 2,
 };
+
+/* How the worker's end says that a container has volumes, and what of a value names none. */
+static const struct {
+	const char *annotation, *nothing;
+} volumes[] = {
+	/* a JSON object: its members are the volumes */
+	{"io.confidentialcontainers.org.cloud_volumes", "{} \t\r\n"},
+	/* a list with commas: upstream's worker end leaves elements empty */
+	{"io.confidentialcontainers.org.peerpodvolumes.target_path", ", \t\r\n"},
+};
+
+static bool names_any(struct ttrpc_bytes value, const char *nothing)
+{
+	for (size_t i = 0; i < value.len; i++) {
+		if (!memchr(nothing, value.data[i], strlen(nothing)))
+			return true;
+	}
+	return false;
+}
+
+/* Volumes are not attached yet. A container without them would write into the VM's memory. */
+static int refuse_volumes(const struct rule_settings *settings, struct buf *payload, bool *changed,
+	struct error *err)
+{
+	(void)settings;
+	(void)changed;
+	const struct ttrpc_bytes request = {payload->data, payload->len};
+	struct ttrpc_bytes spec, id, value;
+	if (splice_child(request, CREATE_CONTAINER_OCI, &spec, err) < 0 ||
+		splice_child(request, CREATE_CONTAINER_ID, &id, err) < 0)
+		return -1;
+	for (size_t i = 0; i < array_size(volumes); i++) {
+		bool found;
+		if (splice_map_get(spec, SPEC_ANNOTATIONS, volumes[i].annotation, &value, &found,
+			    err) < 0)
+			return -1;
+		if (names_any(value, volumes[i].nothing))
+			return error_set(err, ERROR_UNSUPPORTED,
+				"container %.*s has volumes (annotation %s), and volumes are not "
+				"attached yet: what it writes there would be lost; take them out of "
+				"the pod",
+				(int)(id.len < 80 ? id.len : 80), (const char *)id.data,
+				volumes[i].annotation);
+	}
+	return 0;
+}
 
 /*
  * Containers join the pod's network namespace. The shim took its own entry away and nobody else adds
@@ -98,6 +146,8 @@ static int drop_dns(const struct rule_settings *settings, struct buf *payload, b
 }
 
 const struct rule forwarder_rules[] = {
+	/* before bind-sources, which would make a folder for each */
+	{"volumes", "grpc.AgentService", "CreateContainer", refuse_volumes},
 	{"network-namespace", "grpc.AgentService", "CreateContainer", add_network_namespace},
 	{"bind-sources", "grpc.AgentService", "CreateContainer", make_bind_sources},
 	{"drop-dns", "grpc.AgentService", "CreateSandbox", drop_dns},

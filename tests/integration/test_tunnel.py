@@ -233,6 +233,15 @@ def test_missing_bind_sources_are_made(rig, tmp_path):
     assert source.is_dir() and not (tmp_path / "not-bind").exists()
 
 
+def test_container_with_volumes_is_refused(rig, tmp_path):
+    request = pb.CreateContainerRequest(container_id="c1", OCI=spec())
+    request.OCI.Mounts.add(destination="/data", source=str(tmp_path / "mount"), type="bind")
+    request.OCI.Annotations["io.confidentialcontainers.org.cloud_volumes"] = '{"vol-0":{"mount_point":"/data","lun":"0"}}'
+    with pytest.raises(ttrpc.Status, match=r"code 12: CreateContainer: container c1 has volumes .*cloud_volumes\), and "):
+        rig.shim().call(AGENT, "CreateContainer", request, timeout=5)
+    assert rig.agent.seen("CreateContainer") == [] and not (tmp_path / "mount").exists()
+
+
 def test_create_sandbox_loses_its_dns_and_nothing_else(rig):
     request = pb.CreateSandboxRequest(hostname="web", dns=["nameserver 10.0.0.10", ""], sandbox_id="sb1")
     rig.shim().call(AGENT, "CreateSandbox", request, timeout=5)

@@ -216,6 +216,33 @@ static void test_passing_faults_are_tried_again_with_the_same_user_data(void **s
 	}
 }
 
+static void test_both_ends_of_a_tunnel_get_the_same_tls_version(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *options[2];
+		const char *version;
+	} cases[] = {
+		{{NULL}, "VersionTLS13"},
+		{{"-tls-min-version=VersionTLS12"}, "VersionTLS12"},
+		{{"-tls-min-version=VersionTLS13"}, "VersionTLS13"},
+		/* suites are of TLS 1.2 */
+		{{"-tls-cipher-suites=TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"}, ""},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_error err = ERROR_INIT;
+		cleanup(record_free) struct record record = {0};
+		cleanup(apf_free) struct apf apf = {0};
+		node_with(cases[i].options);
+		assert_int_equal(node_identity_issue(&node.adaptor.identity, node.adaptor.settings,
+					 "podvm-web-0123abcd", &record.tunnel, &apf, &err),
+			0);
+		assert_string_equal(record.tunnel.min_version, cases[i].version);
+		assert_string_equal(apf.tls_min_version, cases[i].version);
+		fake_node_free(&node);
+	}
+}
+
 /* ---- who the instance is of ---- */
 
 static void test_get_info(void **state)
@@ -274,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_create_vm_refuses_a_pod_without_a_network_namespace),
 		cmocka_unit_test(test_an_agent_socket_too_long_for_a_socket_is_refused),
 		cmocka_unit_test(test_passing_faults_are_tried_again_with_the_same_user_data),
+		cmocka_unit_test(test_both_ends_of_a_tunnel_get_the_same_tls_version),
 		cmocka_unit_test(test_get_info),
 		cmocka_unit_test(test_get_info_waits_for_the_instance),
 	};

@@ -244,6 +244,53 @@ static void test_missing_sources_of_bind_mounts_are_made(void **state)
 	rmdir(folder);
 }
 
+static void test_a_container_with_volumes_is_refused(void **state)
+{
+	(void)state;
+#define CLOUD_VOLUMES "io.confidentialcontainers.org.cloud_volumes"
+#define TARGET_PATH "io.confidentialcontainers.org.peerpodvolumes.target_path"
+#define REFUSED(annotation)                                                                   \
+	"CreateContainer: container c1 has volumes (annotation " annotation "), and volumes " \
+	"are not attached yet: what it writes there would be lost; take them out of the pod"
+	static const struct {
+		const char *annotation, *value, *message;
+	} cases[] = {
+		{CLOUD_VOLUMES, "", NULL},
+		{CLOUD_VOLUMES, "{ }\n", NULL},
+		{CLOUD_VOLUMES, "{\"vol-0\":{\"mount_point\":\"/data\",\"lun\":\"0\"}}",
+			REFUSED(CLOUD_VOLUMES)},
+		{CLOUD_VOLUMES, "not JSON", REFUSED(CLOUD_VOLUMES)},
+		{TARGET_PATH, "", NULL},
+		{TARGET_PATH, ",, ", NULL},
+		{TARGET_PATH, ",/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/pv/mount",
+			REFUSED(TARGET_PATH)},
+		{"io.confidentialcontainers.org.other", "/data", NULL},
+	};
+	char folder[] = "/tmp/rules_test.XXXXXX";
+	assert_non_null(mkdtemp(folder));
+	char source[64];
+	snprintf(source, sizeof(source), "%s/mount", folder);
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup(buf_free) struct buf request = BUF_INIT, spec = BUF_INIT, out = BUF_INIT;
+		cleanup_error err = ERROR_INIT;
+		put_mount(&spec, source, "bind");
+		put_annotation(&spec, cases[i].annotation, cases[i].value);
+		splice_put_text(&request, 1, "c1");
+		splice_put_bytes(&request, 6, spec.data, spec.len);
+		bool changed;
+		int result =
+			apply(forwarder_set(), "CreateContainer", &request, &out, &changed, &err);
+		assert_int_equal(result, cases[i].message ? -1 : 0);
+		if (cases[i].message) {
+			assert_string_equal(error_message(&err), cases[i].message);
+			assert_int_equal(ttrpc_code_of(err.kind), TTRPC_UNIMPLEMENTED);
+		}
+		/* No empty folder takes the volume's place. */
+		assert_int_equal(rmdir(source), cases[i].message ? -1 : 0);
+	}
+	rmdir(folder);
+}
+
 static void test_malformed_requests_are_refused(void **state)
 {
 	(void)state;
@@ -327,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_a_request_without_spec_or_linux_gets_both),
 		cmocka_unit_test(test_dns_is_dropped_and_nothing_else_changes),
 		cmocka_unit_test(test_missing_sources_of_bind_mounts_are_made),
+		cmocka_unit_test(test_a_container_with_volumes_is_refused),
 		cmocka_unit_test(test_malformed_requests_are_refused),
 		cmocka_unit_test(test_a_disabled_rule_does_not_apply),
 		cmocka_unit_test(test_only_reading_and_waiting_calls_are_repeatable),
