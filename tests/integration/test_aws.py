@@ -253,11 +253,13 @@ def test_what_image_and_type_cannot_do_together_is_refused_before_the_call(cloud
     cloud.images["ami-00000001"] = ec2.Image("ami-00000001", architecture="arm64")
     cloud.images["ami-00000002"] = ec2.Image("ami-00000002", boot_mode="legacy-bios")
     cloud.images["ami-00000003"] = ec2.Image("ami-00000003", state="pending")
+    cloud.images["ami-00000004"] = ec2.Image("ami-00000004", boot_mode=None)
     cases = [
         ({"PODVM_AMI_ID": "ami-00000001"}, "image ami-00000001 is for arm64: SEV-SNP needs x86_64"),
         ({"PODVM_AMI_ID": "ami-00000001", "DISABLECVM": "true"}, "cannot start an image for arm64 that boots by uefi"),
         ({"PODVM_AMI_ID": "ami-00000002"}, "image ami-00000002 boots by BIOS: SEV-SNP needs UEFI"),
         ({"PODVM_AMI_ID": "ami-00000003"}, "image ami-00000003 is pending, not available"),
+        ({"PODVM_AMI_ID": "ami-00000004"}, "image ami-00000004 has no boot mode: SEV-SNP needs UEFI"),
         ({"PODVM_AMI_ID": "ami-00000009"}, "image ami-00000009: "),
         ({"PODVM_INSTANCE_TYPE": "t3.large"}, "cannot make a confidential VM of the kind asked for"),
         ({"PODVM_INSTANCE_TYPE": "m6g.large", "DISABLECVM": "true"}, "cannot start an image for x86_64 that boots by uefi"),

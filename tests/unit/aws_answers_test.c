@@ -116,6 +116,34 @@ static void test_types_and_images_are_read(void **state)
 	image_entry_clear(&image);
 }
 
+static void test_only_an_image_that_boots_by_uefi_is_taken_for_sev_snp(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *boot_mode;
+		bool snp;
+		const char *error; /* NULL: it is taken */
+	} cases[] = {
+		{"uefi", true, NULL},
+		{"uefi-preferred", true, NULL},
+		{"legacy-bios", true, "image ami-1 boots by BIOS: SEV-SNP needs UEFI"},
+		{"", true,
+			"image ami-1 has no boot mode: SEV-SNP needs UEFI (register it with "
+			"--boot-mode uefi), or set DISABLECVM=true"},
+		{"legacy-bios", false, NULL},
+		{"", false, NULL},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_error err = ERROR_INIT;
+		struct image_facts facts = IMAGE_FACTS_NONE;
+		facts.boot_mode = cases[i].boot_mode;
+		assert_int_equal(image_check(&facts, "ami-1", cases[i].snp, &err),
+			cases[i].error ? -1 : 0);
+		if (cases[i].error)
+			assert_contains(error_message(&err), cases[i].error);
+	}
+}
+
 static void test_resources_are_read_and_known_by_their_ids(void **state)
 {
 	(void)state;
@@ -384,6 +412,7 @@ int main(void)
 		cmocka_unit_test(test_instances_are_read),
 		cmocka_unit_test(test_answers_that_are_no_xml_are_refused),
 		cmocka_unit_test(test_types_and_images_are_read),
+		cmocka_unit_test(test_only_an_image_that_boots_by_uefi_is_taken_for_sev_snp),
 		cmocka_unit_test(test_every_error_code_has_its_kind),
 		cmocka_unit_test(test_errors_without_a_code_go_by_the_status),
 		cmocka_unit_test(test_profiles_are_read),
