@@ -25,6 +25,8 @@ static const char run_answer[] =
 	"<?xml version=\"1.0\"?><RunInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>r</requestId>"
 	"<groupSet/><instancesSet><item><instanceId>i-0aa1bb2cc3dd4ee5f</instanceId>"
 	"<instanceState><code>0</code><name>pending</name></instanceState><privateIpAddress>10.0.1.23</privateIpAddress>"
+	"<instanceType>m6a.large</instanceType><placement><availabilityZone>us-east-2a</availabilityZone></placement>"
+	"<instanceLifecycle>spot</instanceLifecycle>"
 	"<launchTime>2026-03-15T10:15:30.000Z</launchTime><stateReason><code>c</code><message>m</message></stateReason>"
 	"<networkInterfaceSet><item><privateIpAddress>10.0.2.9</privateIpAddress><attachment><deviceIndex>1</deviceIndex>"
 	"</attachment></item><item><privateIpAddress>10.0.1.23</privateIpAddress><association><publicIp>203.0.113.5</publicIp>"
@@ -46,6 +48,9 @@ static void test_instances_are_read(void **state)
 			0);
 		assert_string_equal(vm.snp, "enabled");
 		assert_string_equal(vm.reason_code, "c");
+		assert_string_equal(vm.type, "m6a.large");
+		assert_string_equal(vm.zone, "us-east-2a");
+		assert_true(vm.spot);
 		assert_false(vm_is_dead(&vm));
 		cleanup(instance_free) struct instance instance = {0};
 		assert_int_equal(vm_give(&vm, public_ip, &instance, &err), 0);
