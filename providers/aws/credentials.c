@@ -254,7 +254,7 @@ static int fetch(struct credential_store *s, const struct http_request *request,
 	}
 }
 
-static int load_web_identity(struct credential_store *s, struct credentials *out,
+static int assume_role(struct credential_store *s, struct credentials *out,
 	const struct bound *bound, struct error *err)
 {
 	const struct aws_options *o = s->options;
@@ -292,6 +292,17 @@ static int load_web_identity(struct credential_store *s, struct credentials *out
 		return -1;
 	out->given = http_response_date(&response);
 	return 0;
+}
+
+/* kubelet replaces the file's token before it ends; one that ended may have been read just before. */
+static int load_web_identity(struct credential_store *s, struct credentials *out,
+	const struct bound *bound, struct error *err)
+{
+	int result = assume_role(s, out, bound, err);
+	if (result == 0 || !failure_has_code(err, "ExpiredTokenException"))
+		return result;
+	error_clear(err);
+	return assume_role(s, out, bound, err);
 }
 
 /* Plain http goes to the machine itself and to the two well-known link-local services only. */

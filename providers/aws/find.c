@@ -12,6 +12,7 @@
 
 /* EC2 shows a new instance to everybody within seconds. */
 #define APPEAR_NS (15 * NS_PER_S)
+#define REMEMBER_NS (5 * NS_PER_S) /* the pod waits for its failure meanwhile */
 #define CONSOLE_MAX ((size_t)256 << 10)
 
 int instance_id_check(const char *id, struct error *err)
@@ -51,6 +52,32 @@ static int vm_check_alive(const struct vm *vm, struct error *err)
 		vm->reason ? vm->reason : "");
 }
 
+/*
+ * The end of an instance for want of capacity or quota is remembered like a refused launch. EC2 tells no subnet of one
+ * that ended, and capacity is the zone's: so for each of our subnets there.
+ */
+static void remember_end(struct provider *p, const struct vm *vm, enum error_kind kind,
+	const struct bound *bound)
+{
+	struct place_network network = {0};
+	struct bound within = bound_within(bound, REMEMBER_NS);
+	cleanup_list subnets = NULL;
+	bool by_zone = kind == ERROR_CAPACITY && !p->options->use_launch_template;
+	if ((kind != ERROR_CAPACITY && kind != ERROR_QUOTA) || !vm->type || !vm->zone)
+		return;
+	cleanup(free_ptr) char *family = strndup(vm->type, strcspn(vm->type, "."));
+	struct offering o = {.type = vm->type, .family = family, .zone = "", .spot = vm->spot};
+	if (family && !by_zone)
+		choice_memory_refuse(p->refusals, &o, kind, CHOICE_REFUSAL_NS);
+	if (!family || !by_zone || place_network(ec2_place(p->ec2), &network, &within, NULL) < 0 ||
+		subnets_in_zone(p, network.subnets, vm->zone, &subnets, &within, NULL) < 0)
+		return;
+	for (char *const *subnet = subnets; *subnet; subnet++) {
+		o.zone = *subnet;
+		choice_memory_refuse(p->refusals, &o, kind, CHOICE_REFUSAL_NS);
+	}
+}
+
 struct wait {
 	unsigned looks;
 	uint64_t appear_ns;
@@ -64,8 +91,10 @@ static int look(struct provider *p, const char *id, struct vm *vm,
 	cleanup_error why = ERROR_INIT;
 	vm_free(vm);
 	if (describe(p->by_id, id, vm, bound, &why) == 0) {
-		if (vm_check_alive(vm, err) < 0)
-			return -1;
+		if (vm_check_alive(vm, &why) < 0) {
+			remember_end(p, vm, why.kind, bound);
+			return error_move(err, &why);
+		}
 		if (done(vm, with))
 			return 1;
 	} else if (why.kind != ERROR_GONE || clock_ns() > wait->appear_ns) {

@@ -157,10 +157,11 @@ int image_check(const struct image_facts *facts, const char *image, bool snp, st
 	if (snp && *facts->architecture && strcmp(facts->architecture, "x86_64") != 0)
 		return error_set(err, ERROR_INVALID, "image %s is for %s: SEV-SNP needs x86_64",
 			image, facts->architecture);
-	if (snp && !strcmp(facts->boot_mode, "legacy-bios"))
+	if (snp && strcmp(facts->boot_mode, "uefi") != 0 &&
+		strcmp(facts->boot_mode, "uefi-preferred") != 0)
 		return error_set(err, ERROR_INVALID,
-			"image %s boots by BIOS: SEV-SNP needs UEFI (register it with boot mode uefi), or set "
+			"image %s %s: SEV-SNP needs UEFI (register it with --boot-mode uefi), or set "
 			"DISABLECVM=true",
-			image);
+			image, *facts->boot_mode ? "boots by BIOS" : "has no boot mode");
 	return 0;
 }

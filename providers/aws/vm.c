@@ -11,7 +11,7 @@
 void vm_free(struct vm *vm)
 {
 	char *strings[] = {vm->id, vm->state, vm->reason_code, vm->reason, vm->snp, vm->public_ip,
-		vm->groups};
+		vm->type, vm->zone, vm->groups};
 	for (size_t i = 0; i < array_size(strings); i++)
 		free(strings[i]);
 	for (size_t i = 0; i < VM_NICS_MAX; i++) {
@@ -75,7 +75,11 @@ int vm_read(xmlNode *item, struct vm *vm, struct error *err)
 	vm->reason_code = xml_text(item, "stateReason/code");
 	vm->reason = xml_text(item, "stateReason/message");
 	vm->snp = xml_text(item, "cpuOptions/amdSevSnp");
-	cleanup(free_ptr) char *launched = xml_text(item, "launchTime");
+	vm->type = xml_text(item, "instanceType");
+	vm->zone = xml_text(item, "placement/availabilityZone");
+	cleanup(free_ptr) char *launched = xml_text(item, "launchTime"),
+			       *lifecycle = xml_text(item, "instanceLifecycle");
+	vm->spot = lifecycle && !strcmp(lifecycle, "spot");
 	int64_t when = launched ? aws_time_parse(launched) : 0;
 	vm->launched = when > 0 ? when : 0;
 	tags_read(item, &vm->tags);

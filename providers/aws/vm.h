@@ -22,6 +22,8 @@ struct vm_nic {
 
 struct vm {
 	char *id, *state, *reason_code, *reason, *snp, *public_ip;
+	char *type, *zone; /* also of one that ended */
+	bool spot;
 	struct vm_nic nics[VM_NICS_MAX];
 	char *groups; /* of the first NIC, with commas; NULL: not told */
 	struct tags tags;

@@ -49,7 +49,7 @@ class Image:
     id: str = "ami-0123456789abcdef0"
     root_device: str = "/dev/xvda"
     root_gib: int = 8
-    boot_mode: str = "uefi"
+    boot_mode: Optional[str] = "uefi"  # None: it was registered without one
     architecture: str = "x86_64"
     state: str = "available"
     keeps_root: bool = False  # DeleteOnTermination of its root mapping is false

@@ -12,7 +12,7 @@ from aws_rig import Driver, all_at_once, cloud, driver, launched  # noqa: F401 (
 from fakes import ec2
 from fakes.server import Reply
 from peerpod import paths
-from peerpod.provider_tool import create, documented_options, failed, new_token, told_options
+from peerpod.provider_tool import Served, create, documented_options, failed, new_token, told_options
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,6 +97,44 @@ def test_an_instance_that_dies_says_of_what(cloud, driver):
     cloud.doom = ("Client.InternalError", "Client error on launch")
     made = create(driver)
     assert failed(driver.tool, "wait", id=made["id"], needed=2).kind == "invalid"
+
+
+@pytest.mark.parametrize("market", ["spot", "on-demand"])
+def test_after_an_instance_that_died_of_capacity_the_next_one_goes_to_another_zone(cloud, driver, market):
+    subnets = list(cloud.subnets)
+    cloud.subnets["subnet-00000000000000009"] = cloud.zones[0]
+    served = Served(driver, {"AWS_SUBNET_ID": ",".join(cloud.subnets)})
+    cloud.doom = ("Server.InsufficientInstanceCapacity", "scripted")
+    made = served.ask(f"create token={new_token()} name=podvm-a market={market}")
+    assert served.ask(f"wait id={made['id']} needed=2")["error"] == "capacity"
+    served.ask(f"create token={new_token()} name=podvm-b market={market}")
+    other = {"spot": "on-demand", "on-demand": "spot"}[market]
+    served.ask(f"create token={new_token()} name=podvm-c market={other}")
+    log = served.end()
+    assert [sent["SubnetId"] for sent in cloud.sent("RunInstances")] == [subnets[0], subnets[1], subnets[0]]
+    assert "refused a short while ago (capacity)" in log
+
+
+def test_after_an_instance_that_died_of_quota_the_next_one_is_of_another_family(cloud, driver):
+    served = Served(driver, {"PODVM_INSTANCE_TYPES": "m6a.large,m6a.xlarge,c6a.xlarge"})
+    cloud.doom = ("Client.VolumeLimitExceeded", "scripted")
+    made = served.ask(f"create token={new_token()} name=podvm-a vcpus=2 memory=8192")
+    assert served.ask(f"wait id={made['id']} needed=2")["error"] == "quota"
+    served.ask(f"create token={new_token()} name=podvm-b vcpus=2 memory=8192")
+    served.end()
+    first, second = [kind.split(".")[0] for kind, _ in launched(cloud)]
+    assert first != second
+
+
+@pytest.mark.parametrize("code", ["Client.InternalError", "Client.UserInitiatedShutdown"])
+def test_an_instance_that_died_of_something_else_leads_nowhere_else(cloud, driver, code):
+    served = Served(driver, {"AWS_SUBNET_ID": ",".join(cloud.subnets)})
+    cloud.doom = (code, "scripted")
+    made = served.ask(f"create token={new_token()} name=podvm-a")
+    assert "error" in served.ask(f"wait id={made['id']} needed=2")
+    served.ask(f"create token={new_token()} name=podvm-b")
+    served.end()
+    assert [sent["SubnetId"] for sent in cloud.sent("RunInstances")] == [next(iter(cloud.subnets))] * 2
 
 
 def test_delete_of_what_is_not_ours_is_refused(cloud, driver):
@@ -253,11 +291,13 @@ def test_what_image_and_type_cannot_do_together_is_refused_before_the_call(cloud
     cloud.images["ami-00000001"] = ec2.Image("ami-00000001", architecture="arm64")
     cloud.images["ami-00000002"] = ec2.Image("ami-00000002", boot_mode="legacy-bios")
     cloud.images["ami-00000003"] = ec2.Image("ami-00000003", state="pending")
+    cloud.images["ami-00000004"] = ec2.Image("ami-00000004", boot_mode=None)
     cases = [
         ({"PODVM_AMI_ID": "ami-00000001"}, "image ami-00000001 is for arm64: SEV-SNP needs x86_64"),
         ({"PODVM_AMI_ID": "ami-00000001", "DISABLECVM": "true"}, "cannot start an image for arm64 that boots by uefi"),
         ({"PODVM_AMI_ID": "ami-00000002"}, "image ami-00000002 boots by BIOS: SEV-SNP needs UEFI"),
         ({"PODVM_AMI_ID": "ami-00000003"}, "image ami-00000003 is pending, not available"),
+        ({"PODVM_AMI_ID": "ami-00000004"}, "image ami-00000004 has no boot mode: SEV-SNP needs UEFI"),
         ({"PODVM_AMI_ID": "ami-00000009"}, "image ami-00000009: "),
         ({"PODVM_INSTANCE_TYPE": "t3.large"}, "cannot make a confidential VM of the kind asked for"),
         ({"PODVM_INSTANCE_TYPE": "m6g.large", "DISABLECVM": "true"}, "cannot start an image for x86_64 that boots by uefi"),

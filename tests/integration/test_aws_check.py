@@ -76,6 +76,7 @@ def test_a_slash_at_the_end_of_the_metadata_services_url_does_no_harm(cloud, dri
         ({"state": "pending"}, "image ami-00000001 is pending, not available"),
         ({"architecture": "arm64"}, "image ami-00000001 is for arm64: SEV-SNP needs x86_64"),
         ({"boot_mode": "legacy-bios"}, "image ami-00000001 boots by BIOS: SEV-SNP needs UEFI"),
+        ({"boot_mode": None}, "image ami-00000001 has no boot mode: SEV-SNP needs UEFI (register it with --boot-mode uefi)"),
     ],
 )
 def test_an_image_that_cannot_be_launched_is_told_before_ec2_is_asked_to(cloud, driver, image, found):

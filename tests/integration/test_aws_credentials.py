@@ -101,6 +101,20 @@ def test_the_web_identity_token_is_read_again_for_each_renewal(cloud, driver, we
     assert (tokens[0], tokens[-1]) == ("a.b.c", "x.y.z")
 
 
+def test_a_web_identity_token_that_ended_is_read_again_once(cloud, driver, web):
+    def replace(call):
+        with open(web["AWS_WEB_IDENTITY_TOKEN_FILE"], "w") as file:
+            file.write("x.y.z")
+
+    cloud.roles[web["AWS_ROLE_ARN"]] = {"x.y.z"}
+    cloud.script("AssumeRoleWithWebIdentity", replace)
+    assert driver.tool("list", web) == []
+    assert [sent["WebIdentityToken"] for sent in cloud.sent("AssumeRoleWithWebIdentity")] == ["a.b.c", "x.y.z"]
+    cloud.calls.clear()
+    cloud.roles[web["AWS_ROLE_ARN"]] = {"other"}
+    assert failed(driver.tool, "list", web).kind == "denied" and cloud.count("AssumeRoleWithWebIdentity") == 2
+
+
 def test_container_endpoint_gives_keys(cloud, driver, tmp_path):
     (tmp_path / "token").write_text(cloud.container_token)
     pod = {

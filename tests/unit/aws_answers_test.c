@@ -25,6 +25,8 @@ static const char run_answer[] =
 	"<?xml version=\"1.0\"?><RunInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>r</requestId>"
 	"<groupSet/><instancesSet><item><instanceId>i-0aa1bb2cc3dd4ee5f</instanceId>"
 	"<instanceState><code>0</code><name>pending</name></instanceState><privateIpAddress>10.0.1.23</privateIpAddress>"
+	"<instanceType>m6a.large</instanceType><placement><availabilityZone>us-east-2a</availabilityZone></placement>"
+	"<instanceLifecycle>spot</instanceLifecycle>"
 	"<launchTime>2026-03-15T10:15:30.000Z</launchTime><stateReason><code>c</code><message>m</message></stateReason>"
 	"<networkInterfaceSet><item><privateIpAddress>10.0.2.9</privateIpAddress><attachment><deviceIndex>1</deviceIndex>"
 	"</attachment></item><item><privateIpAddress>10.0.1.23</privateIpAddress><association><publicIp>203.0.113.5</publicIp>"
@@ -46,6 +48,9 @@ static void test_instances_are_read(void **state)
 			0);
 		assert_string_equal(vm.snp, "enabled");
 		assert_string_equal(vm.reason_code, "c");
+		assert_string_equal(vm.type, "m6a.large");
+		assert_string_equal(vm.zone, "us-east-2a");
+		assert_true(vm.spot);
 		assert_false(vm_is_dead(&vm));
 		cleanup(instance_free) struct instance instance = {0};
 		assert_int_equal(vm_give(&vm, public_ip, &instance, &err), 0);
@@ -114,6 +119,34 @@ static void test_types_and_images_are_read(void **state)
 	assert_true(image.keeps_root);
 	assert_string_equal(image.kept_devices, "/dev/sdc");
 	image_entry_clear(&image);
+}
+
+static void test_only_an_image_that_boots_by_uefi_is_taken_for_sev_snp(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *boot_mode;
+		bool snp;
+		const char *error; /* NULL: it is taken */
+	} cases[] = {
+		{"uefi", true, NULL},
+		{"uefi-preferred", true, NULL},
+		{"legacy-bios", true, "image ami-1 boots by BIOS: SEV-SNP needs UEFI"},
+		{"", true,
+			"image ami-1 has no boot mode: SEV-SNP needs UEFI (register it with "
+			"--boot-mode uefi), or set DISABLECVM=true"},
+		{"legacy-bios", false, NULL},
+		{"", false, NULL},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		cleanup_error err = ERROR_INIT;
+		struct image_facts facts = IMAGE_FACTS_NONE;
+		facts.boot_mode = cases[i].boot_mode;
+		assert_int_equal(image_check(&facts, "ami-1", cases[i].snp, &err),
+			cases[i].error ? -1 : 0);
+		if (cases[i].error)
+			assert_contains(error_message(&err), cases[i].error);
+	}
 }
 
 static void test_resources_are_read_and_known_by_their_ids(void **state)
@@ -384,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_instances_are_read),
 		cmocka_unit_test(test_answers_that_are_no_xml_are_refused),
 		cmocka_unit_test(test_types_and_images_are_read),
+		cmocka_unit_test(test_only_an_image_that_boots_by_uefi_is_taken_for_sev_snp),
 		cmocka_unit_test(test_every_error_code_has_its_kind),
 		cmocka_unit_test(test_errors_without_a_code_go_by_the_status),
 		cmocka_unit_test(test_profiles_are_read),
