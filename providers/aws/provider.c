@@ -48,7 +48,7 @@ struct provider *driver_open(const void *values, const struct bound *bound, stru
 		p->by_token = describer_new(p->ec2, TOKEN_FILTER, true);
 		p->catalogue = catalogue_new(p->ec2, options->catalogue_folder, take_ptr(prices));
 		p->images = images_new(p->ec2);
-		p->refusals = choice_memory_new();
+		p->refusals = choice_memory_new(NULL);
 	}
 	if (!p || !p->by_id || !p->by_token || !p->catalogue || !p->images || !p->refusals) {
 		error_set(err, ERROR_CAPACITY, "out of memory");

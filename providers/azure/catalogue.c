@@ -188,6 +188,25 @@ static unsigned read_tees(const json_t *item)
 					  : 0;
 }
 
+/* Only what is said not to be: of what is not told, Azure itself refuses what does not go together. */
+static unsigned read_lacks(const json_t *item)
+{
+	static const struct {
+		const char *capability;
+		enum size_feature feature;
+	} features[] = {
+		{"PremiumIO", SIZE_PREMIUM},
+		{"EphemeralOSDiskSupported", SIZE_EPHEMERAL},
+		{"EncryptionAtHostSupported", SIZE_ENCRYPTION},
+	};
+	unsigned lacks = 0;
+	for (size_t i = 0; i < array_size(features); i++) {
+		if (!strcasecmp(capability(item, features[i].capability), "False"))
+			lacks |= features[i].feature;
+	}
+	return lacks;
+}
+
 /* The strings of the offering are those of the size. */
 static void bind(struct size *s)
 {
@@ -220,9 +239,21 @@ int size_read(const json_t *item, const char *region, struct size *s, struct err
 	s->facts.tees = read_tees(item);
 	const char *generations = capability(item, "HyperVGenerations");
 	s->generation_2 = !*generations || strcasestr(generations, "V2");
+	s->lacks = read_lacks(item);
 	read_zones(item, region, s);
 	bind(s);
 	return 1;
+}
+
+const char *size_why_not(const struct size *s, const struct azure_options *o)
+{
+	if ((s->lacks & SIZE_PREMIUM) && !strncmp(o->os_disk_type, "Premium", strlen("Premium")))
+		return "the size takes no premium disk: see AZURE_OS_DISK_TYPE";
+	if ((s->lacks & SIZE_EPHEMERAL) && *o->os_disk_ephemeral)
+		return "the size takes no ephemeral OS disk: see AZURE_OS_DISK_EPHEMERAL";
+	if ((s->lacks & SIZE_ENCRYPTION) && o->encryption_at_host)
+		return "the size has no encryption at host: see AZURE_ENCRYPTION_AT_HOST";
+	return NULL;
 }
 
 static bool same_text(const char *a, const char *b)
@@ -237,9 +268,9 @@ static bool size_equal(const struct size *a, const struct size *b)
 	       same_text(a->controllers, b->controllers) && f->vcpus == g->vcpus &&
 	       f->memory_mib == g->memory_mib && f->gpus == g->gpus && f->tees == g->tees &&
 	       f->max_nics == g->max_nics && f->max_volumes == g->max_volumes &&
-	       a->generation_2 == b->generation_2 && a->refused == b->refused &&
-	       same_text(a->refusal, b->refusal) && a->zones_known == b->zones_known &&
-	       !memcmp(a->zones, b->zones, sizeof(a->zones));
+	       a->generation_2 == b->generation_2 && a->lacks == b->lacks &&
+	       a->refused == b->refused && same_text(a->refusal, b->refusal) &&
+	       a->zones_known == b->zones_known && !memcmp(a->zones, b->zones, sizeof(a->zones));
 }
 
 /* ---- all of them --------------------------------------------------------------------------------------------- */

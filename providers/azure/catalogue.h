@@ -11,12 +11,16 @@
 #define ZONES_MAX 8
 #define ZONE_SIZE 8
 
+/* What the options may ask of a size, and not each can. */
+enum size_feature { SIZE_PREMIUM = 1, SIZE_EPHEMERAL = 2, SIZE_ENCRYPTION = 4 };
+
 /* One size. Strings are the owner's. */
 struct size {
 	char *name, *family, *architecture, *controllers; /* "x64", "SCSI,NVMe"; "" */
 	struct offering
 		facts; /* without zone, spot and price; type and family point into this struct's strings */
 	bool generation_2;                /* takes images of generation 2 */
+	unsigned lacks;                   /* of enum size_feature: what the list says it cannot */
 	bool refused;                     /* the subscription cannot have it in this region */
 	char refusal[48];                 /* why: "NotAvailableForSubscription" */
 	bool zones_known;                 /* false: from a file that keeps none */
@@ -29,6 +33,9 @@ struct size {
  */
 int size_read(const json_t *item, const char *region, struct size *size, struct error *err);
 void size_clear(struct size *size);
+
+/* Why the size cannot do what the options ask of it; NULL: it can, as far as is known. */
+const char *size_why_not(const struct size *size, const struct azure_options *o);
 
 struct catalogue;
 

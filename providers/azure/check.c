@@ -211,6 +211,12 @@ static void check_size(struct check *c, const struct size *s)
 			"%s makes no confidential VM", s->name);
 		return;
 	}
+	const char *why_not = size_why_not(s, o);
+	if (why_not) {
+		check_wrong(c->report, ERROR_INVALID, "sizes",
+			"change the option, or take another size", "%s: %s", s->name, why_not);
+		return;
+	}
 	for (char **zone = zones; zone && *zone; zone++) {
 		if (!has_zone(s, *zone))
 			check_wrong(c->report, ERROR_INVALID, "sizes",

@@ -47,7 +47,7 @@ struct provider *driver_open(const void *values, const struct bound *bound, stru
 	p->watch = watch_new(p->arm, options);
 	p->catalogue = catalogue_new(p->arm, options);
 	p->images = images_new(p->arm, options);
-	p->refusals = choice_memory_new();
+	p->refusals = choice_memory_new(NULL);
 	p->ssh_key = ssh_key_new(options->ssh_key_path);
 	if (!p->watch || !p->catalogue || !p->images || !p->refusals || !p->ssh_key) {
 		error_set(err, ERROR_CAPACITY, "out of memory");

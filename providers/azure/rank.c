@@ -2,8 +2,9 @@
 /*
  * rank.c - which sizes, in which zones, may serve a request, in order; see driver.h
  *
- * The allowed sizes, and what the pod asks for so that it is told why it cannot have it, times the zones. What the image
- * cannot do on a size, what the subscription may not have and what a zone does not have is ranked, too, with the reason.
+ * The allowed sizes, and what the pod asks for so that it is told why it cannot have it, times the zones. A size on which
+ * the image cannot run, which cannot do what the options ask for, or which the subscription or the zone does not have, is
+ * ranked, too, with the reason.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -57,15 +58,20 @@ static bool in_zone(const struct size *s, const char *zone)
 }
 
 /* Why it cannot be had there, whatever the image; NULL: it can. */
-static const char *why_not_here(const struct size *s, const char *zone)
+static const char *why_not_here(const struct size *s, const struct azure_options *o,
+	const char *zone)
 {
+	const char *why_not = size_why_not(s, o);
 	if (s->refused)
 		return *s->refusal ? s->refusal : "this subscription may not have it";
+	if (why_not)
+		return why_not;
 	return in_zone(s, zone) ? NULL : "not offered in this zone";
 }
 
 /* Every zone, in the markets that are wanted. */
-static void multiply(struct ranking *r, const struct size *s, const char *unfit)
+static void multiply(struct ranking *r, const struct size *s, const struct azure_options *o,
+	const char *unfit)
 {
 	static char *anywhere[] = {(char *)"", NULL};
 	const bool wanted[] = {r->on_demand, r->spot};
@@ -77,7 +83,7 @@ static void multiply(struct ranking *r, const struct size *s, const char *unfit)
 			*one = s->facts;
 			one->zone = *zone;
 			one->spot = spot;
-			one->unfit = unfit ? unfit : why_not_here(s, *zone);
+			one->unfit = unfit ? unfit : why_not_here(s, o, *zone);
 		}
 	}
 }
@@ -117,7 +123,7 @@ static int add_unknown(struct provider *p, struct ranking *r, const struct size 
 		const struct size *s = catalogue_stand_in(p->catalogue, *name);
 		if (!s)
 			return error_set(err, ERROR_CAPACITY, "out of memory");
-		multiply(r, s, known ? "there is no such size in this region" : NULL);
+		multiply(r, s, p->options, known ? "there is no such size in this region" : NULL);
 	}
 	return 0;
 }
@@ -141,7 +147,7 @@ static int collect(struct provider *p, const char *image, unsigned tees, const s
 	if (!r->list)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t i = 0; i < count; i++)
-		multiply(r, sizes[i], why_not_image(sizes[i], &facts));
+		multiply(r, sizes[i], p->options, why_not_image(sizes[i], &facts));
 	return add_unknown(p, r, sizes, count, known, err);
 }
 
@@ -226,7 +232,7 @@ int driver_offerings(struct provider *p, struct offerings *out, const struct bou
 				*one = sizes[i]->facts;
 				one->zone = zone;
 				one->spot = spot;
-				one->unfit = why_not_here(sizes[i], zone);
+				one->unfit = why_not_here(sizes[i], p->options, zone);
 			}
 		}
 	}

@@ -94,11 +94,15 @@ void choice_price(int64_t micros, struct buf *out);
 /* "16 GiB", "1.5 GiB", "512 MiB". Appended. */
 void choice_memory_size(int64_t mib, struct buf *out);
 
+/* Whether two zones are of one region. */
+typedef bool choice_same_region(const char *zone, const char *other);
+
 /*
- * What a cloud refused lately. Capacity is remembered for one offering, quota for a family (spot and
- * on-demand apart), each for the given time. Safe to share between threads.
+ * What a cloud refused lately. Capacity is remembered for one offering, quota for a family in a region (spot and
+ * on-demand apart), each for the given time. same_region: NULL: all zones are of one region. Safe to share between
+ * threads.
  */
-struct choice_memory *choice_memory_new(void);
+struct choice_memory *choice_memory_new(choice_same_region *same_region);
 void choice_memory_free(struct choice_memory *memory);
 int choice_memory_refuse(struct choice_memory *memory, const struct offering *offering,
 	enum error_kind kind, uint64_t for_ns);

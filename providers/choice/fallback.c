@@ -5,15 +5,15 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "providers/choice/memory.h"
 
 #define LEFT_OUT_SHOWN 5
 
-static bool refused_before(const struct choice *choice, size_t tried, const bool *full,
-	const struct offering *o)
+static bool refused_before(const struct choice_memory *memory, const struct choice *choice,
+	size_t tried, const bool *full, const struct offering *o)
 {
 	for (size_t i = 0; i < tried; i++) {
-		const struct offering *before = choice->ranked[i].offering;
-		if (full[i] && before->spot == o->spot && !strcmp(before->family, o->family))
+		if (full[i] && choice_memory_one_quota(memory, choice->ranked[i].offering, o))
 			return true;
 	}
 	return false;
@@ -23,14 +23,14 @@ int choice_try(const char *who, const struct choice *choice, struct choice_memor
 	choice_make *make, void *with, const struct bound *bound, struct error *err)
 {
 	cleanup(free_ptr) bool *full =
-		calloc(choice->fits + 1, sizeof(*full)); /* families without quota */
+		calloc(choice->fits + 1, sizeof(*full)); /* refused for lack of quota */
 	if (!full)
 		return error_set(err, ERROR_CAPACITY, "out of memory");
 	for (size_t i = 0; i < choice->fits; i++) {
 		const struct offering *o = choice->ranked[i].offering;
 		const char *zone = *o->zone ? o->zone : "any zone";
 		cleanup_error why = ERROR_INIT;
-		if (refused_before(choice, i, full, o))
+		if (refused_before(memory, choice, i, full, o))
 			continue;
 		if (make(with, o, bound, &why) == 0) {
 			error_clear(err); /* the refusals before it are in the log */

@@ -14,7 +14,7 @@ typedef int choice_make(void *with, const struct offering *offering, const struc
 
 /*
  * Tries what fits in the order of the ranking. ERROR_CAPACITY and ERROR_QUOTA are remembered and lead to the next one
- * (after a quota, to the next of another family); any other failure ends it. who: "aws", for log lines.
+ * (after a quota, to the next of another family or region); any other failure ends it. who: "aws", for log lines.
  */
 int choice_try(const char *who, const struct choice *choice, struct choice_memory *memory,
 	choice_make *make, void *with, const struct bound *bound, struct error *err);

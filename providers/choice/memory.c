@@ -16,22 +16,25 @@
 struct refusal {
 	struct refusal *next;
 	char *name; /* type, or family for a quota */
-	char *zone; /* NULL for a quota: it counts everywhere */
+	char *zone; /* for a quota: one of the region in which it counts */
 	bool spot;
 	enum error_kind kind;
 	uint64_t until_ns;
 };
 
 struct choice_memory {
+	choice_same_region *same_region;
 	pthread_mutex_t lock;
 	struct refusal *first;
 };
 
-struct choice_memory *choice_memory_new(void)
+struct choice_memory *choice_memory_new(choice_same_region *same_region)
 {
 	struct choice_memory *memory = calloc(1, sizeof(*memory));
-	if (memory)
-		pthread_mutex_init(&memory->lock, NULL);
+	if (!memory)
+		return NULL;
+	memory->same_region = same_region;
+	pthread_mutex_init(&memory->lock, NULL);
 	return memory;
 }
 
@@ -53,12 +56,26 @@ void choice_memory_free(struct choice_memory *memory)
 	free(memory);
 }
 
-static bool covers(const struct refusal *refusal, const struct offering *o)
+static bool one_region(const struct choice_memory *memory, const char *zone, const char *other)
+{
+	return !memory->same_region || memory->same_region(zone, other);
+}
+
+bool choice_memory_one_quota(const struct choice_memory *memory, const struct offering *a,
+	const struct offering *b)
+{
+	return a->spot == b->spot && !strcmp(a->family, b->family) &&
+	       one_region(memory, a->zone, b->zone);
+}
+
+static bool covers(const struct choice_memory *memory, const struct refusal *refusal,
+	const struct offering *o)
 {
 	if (refusal->spot != o->spot)
 		return false;
-	if (!refusal->zone)
-		return !strcmp(refusal->name, o->family);
+	if (refusal->kind == ERROR_QUOTA)
+		return !strcmp(refusal->name, o->family) &&
+		       one_region(memory, refusal->zone, o->zone);
 	return !strcmp(refusal->name, o->type) && !strcmp(refusal->zone, o->zone);
 }
 
@@ -70,8 +87,8 @@ int choice_memory_refuse(struct choice_memory *memory, const struct offering *of
 		return -1;
 	bool quota = kind == ERROR_QUOTA;
 	refusal->name = strdup(quota ? offering->family : offering->type);
-	refusal->zone = quota ? NULL : strdup(offering->zone);
-	if (!refusal->name || (!quota && !refusal->zone)) {
+	refusal->zone = strdup(offering->zone);
+	if (!refusal->name || !refusal->zone) {
 		refusal_free(refusal);
 		return -1;
 	}
@@ -100,7 +117,7 @@ enum error_kind choice_memory_look(struct choice_memory *memory, const struct of
 			continue;
 		}
 		uint64_t left = refusal->until_ns - now;
-		if (covers(refusal, offering) && (kind == ERROR_NONE || left > *left_ns)) {
+		if (covers(memory, refusal, offering) && (kind == ERROR_NONE || left > *left_ns)) {
 			kind = refusal->kind;
 			*left_ns = left;
 		}

@@ -11,4 +11,8 @@
 enum error_kind choice_memory_look(struct choice_memory *memory, const struct offering *offering,
 	uint64_t *left_ns);
 
+/* Whether one quota counts both: the family, the market and the region are the same. */
+bool choice_memory_one_quota(const struct choice_memory *memory, const struct offering *a,
+	const struct offering *b);
+
 #endif

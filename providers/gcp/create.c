@@ -309,14 +309,11 @@ static int volume_zones(struct provider *p, const struct instance_request *r,
 /* Leaves of the ranking what comes after this offering and is in another region. */
 static void leave_region(struct choice *choice, const struct offering *left)
 {
-	char region[ZONE_SIZE], other[ZONE_SIZE];
 	bool after = false;
 	size_t kept = 0;
-	zone_region(left->zone, region);
 	for (size_t i = 0; i < choice->fits; i++) {
 		const struct offering *o = choice->ranked[i].offering;
-		zone_region(o->zone, other);
-		if (after && strcmp(region, other) != 0)
+		if (after && !zone_same_region(left->zone, o->zone))
 			choice->ranked[kept++] = choice->ranked[i];
 		after |= o == left;
 	}

@@ -59,6 +59,14 @@ void zone_region(const char *zone, char region[ZONE_SIZE])
 		*last = '\0';
 }
 
+bool zone_same_region(const char *zone, const char *other)
+{
+	char a[ZONE_SIZE], b[ZONE_SIZE];
+	zone_region(zone, a);
+	zone_region(other, b);
+	return !strcmp(a, b);
+}
+
 /* What is left of a URL of the API, or of a path with a slash before it. */
 static const char *relative(const char *path)
 {

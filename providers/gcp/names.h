@@ -37,6 +37,7 @@ bool host_is_plain(const char *text); /* a domain */
 int zone_check(const char *what, const char *zone, struct error *err);
 /* "us-central1" of "us-central1-a". */
 void zone_region(const char *zone, char region[ZONE_SIZE]);
+bool zone_same_region(const char *zone, const char *other);
 
 /*
  * All give new strings, NULL for no memory. image_path also refuses (ERROR_INVALID) what is neither an image nor a

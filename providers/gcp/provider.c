@@ -40,7 +40,7 @@ static bool parts_make(struct provider *p, const struct gcp_options *o)
 	p->images = images_new(p->compute);
 	p->tags = tags_new(p->compute, o->tags);
 	p->catalogue = catalogue_new(p->compute, p->prices, o->catalogue_folder);
-	p->refusals = choice_memory_new();
+	p->refusals = choice_memory_new(zone_same_region);
 	p->operations = operation_watch_new(p->compute);
 	if (!p->place)
 		return false;

@@ -159,13 +159,11 @@ static char *regions_of(char *const *zones)
 {
 	cleanup(buf_free) struct buf text = BUF_INIT;
 	for (size_t i = 0; zones[i]; i++) {
-		char region[ZONE_SIZE], other[ZONE_SIZE];
+		char region[ZONE_SIZE];
 		bool seen = false;
 		zone_region(zones[i], region);
-		for (size_t k = 0; k < i; k++) {
-			zone_region(zones[k], other);
-			seen |= !strcmp(region, other);
-		}
+		for (size_t k = 0; k < i; k++)
+			seen |= zone_same_region(zones[i], zones[k]);
 		if (!seen)
 			buf_printf(&text, "%s%s", text.len ? ", " : "", region);
 	}

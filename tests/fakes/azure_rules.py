@@ -59,6 +59,8 @@ class Rules:
     def judge_security(p, able):
         security = p.get("securityProfile", {})
         disk = p["storageProfile"]["osDisk"].get("managedDisk", {}).get("securityProfile")
+        if security.get("encryptionAtHost") and able.get("EncryptionAtHostSupported") == "False":
+            raise Refused("the VM size does not support encryption at host")
         if security.get("securityType") != "ConfidentialVM":
             if disk or security.get("uefiSettings"):
                 raise Refused("the disk's securityProfile and uefiSettings need securityType ConfidentialVM")
@@ -89,6 +91,11 @@ class Rules:
             raise Refused("the OS disk's createOption or name")
         if "diffDiskSettings" in disk and disk["caching"] != "ReadOnly":
             raise Refused("an ephemeral disk needs caching ReadOnly")
+        if "diffDiskSettings" in disk and able.get("EphemeralOSDiskSupported") == "False":
+            raise Refused("the VM size does not support ephemeral OS disks")
+        kind = disk.get("managedDisk", {}).get("storageAccountType", "")
+        if kind.startswith("Premium") and able.get("PremiumIO") == "False":
+            raise Refused(f"the VM size does not support the storage account type {kind}")
         luns = [one["lun"] for one in storage.get("dataDisks", [])]
         if len(set(luns)) != len(luns) or len(luns) > int(able["MaxDataDiskCount"]):
             raise error(

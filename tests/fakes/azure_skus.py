@@ -14,6 +14,8 @@ def _sku(name, family, vcpus, memory, zones=("1", "2", "3"), restrictions=(), **
         "CpuArchitectureType": "x64",
         "PremiumIO": "True",
         "DiskControllerTypes": "SCSI",
+        "EphemeralOSDiskSupported": "True",
+        "EncryptionAtHostSupported": "True",
         **more,
     }
     return {
@@ -43,12 +45,20 @@ SKUS = [
     _sku("Standard_EC2as_v5", "standardECASv5Family", 2, 16, ConfidentialComputingType="SNP", restrictions=[_refused("Zone", ["2", "3"])]),
     _sku("Standard_DC2ads_v5", "standardDCADSv5Family", 2, 8, ConfidentialComputingType="SNP", restrictions=[_refused("Location")]),
     _sku("Standard_DC2es_v6", "standardDCESv6Family", 2, 8, ConfidentialComputingType="TDX", DiskControllerTypes="NVMe"),
-    _sku("Standard_D2as_v5", "standardDASv5Family", 2, 8, HyperVGenerations="V1,V2"),
-    _sku("Standard_D4as_v5", "standardDASv5Family", 4, 16, HyperVGenerations="V1,V2"),
+    _sku("Standard_D2as_v5", "standardDASv5Family", 2, 8, HyperVGenerations="V1,V2", EphemeralOSDiskSupported="False"),
+    _sku("Standard_D4as_v5", "standardDASv5Family", 4, 16, HyperVGenerations="V1,V2", EphemeralOSDiskSupported="False"),
     _sku("Standard_D2ps_v5", "standardDPSv5Family", 2, 8, CpuArchitectureType="Arm64"),
     _sku("Standard_B1ls", "standardBSFamily", 1, 0.5, zones=()),
     _sku("Standard_NC24ads_A100_v4", "standardNCADSA100v4Family", 24, 220, GPUs=1),
 ]
+
+
+def withdraw(skus, name, capability):
+    """Makes the size one that cannot do it."""
+    for sku in skus:
+        for one in sku["capabilities"]:
+            if (sku["name"], one["name"]) == (name, capability):
+                one["value"] = "False"
 
 
 def capabilities(sku) -> dict:

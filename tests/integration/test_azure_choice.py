@@ -4,9 +4,11 @@
 import collections
 import re
 
+import pytest
 from azure_rig import NIC, SIZES, Driver, at, cloud, driver, make_cloud, sizes_tried  # noqa: F401 (fixtures)
 from fakes.azure_names import SUBNET
 from fakes.azure_operations import error
+from fakes.azure_skus import withdraw
 from peerpod.provider_tool import create, failed, new_token
 
 
@@ -67,6 +69,34 @@ def test_sizes_that_cannot_are_left_out_with_the_reason(cloud, driver):
     refused = failed(create, driver, {"AZURE_INSTANCE_SIZE": "Standard_EC2as_v5", "AZURE_ZONES": "2,3"})
     assert "not offered in this zone" in refused.message
     assert cloud.count("create_vm") == 0
+
+
+LACKS = [
+    ("PremiumIO", {}, "no premium disk: see AZURE_OS_DISK_TYPE"),
+    ("PremiumIO", {"AZURE_OS_DISK_TYPE": "Premium_ZRS"}, "no premium disk: see AZURE_OS_DISK_TYPE"),
+    ("EphemeralOSDiskSupported", {"AZURE_OS_DISK_EPHEMERAL": "CacheDisk"}, "no ephemeral OS disk: see AZURE_OS_DISK_EPHEMERAL"),
+    ("EncryptionAtHostSupported", {"AZURE_ENCRYPTION_AT_HOST": "true"}, "no encryption at host: see AZURE_ENCRYPTION_AT_HOST"),
+]
+
+
+@pytest.mark.parametrize("capability, settings, reason", LACKS)
+def test_a_size_that_lacks_what_is_set_is_left_out_for_the_next_one(cloud, driver, capability, settings, reason):
+    withdraw(cloud.skus, "Standard_DC4as_v5", capability)
+    sizes = {"AZURE_INSTANCE_SIZES": "Standard_DC4as_v5,Standard_DC8as_v5", **settings}
+    create(driver, sizes, vcpus=4, memory=16384)
+    assert sizes_tried(cloud) == ["Standard_DC8as_v5"] and reason in driver.log
+    refused = failed(create, driver, {"AZURE_INSTANCE_SIZE": "Standard_DC4as_v5", **settings}, name="podvm-b-1")
+    assert refused.kind == "invalid" and reason in refused.message
+    assert re.search(f"Standard_DC4as_v5: the size (takes|has) {reason}", failed(driver.tool, "check", sizes).message)
+    offered = driver.tool("offerings", settings)
+    assert all(reason in one["unfit"] for one in offered if one["type"] == "Standard_DC4as_v5")
+
+
+def test_a_size_of_which_it_is_not_known_is_tried(cloud, driver):
+    for sku in cloud.skus:
+        sku["capabilities"] = [one for one in sku["capabilities"] if one["name"] not in [lacks[0] for lacks in LACKS]]
+    create(driver, {"AZURE_OS_DISK_EPHEMERAL": "CacheDisk", "AZURE_ENCRYPTION_AT_HOST": "true"})
+    assert sizes_tried(cloud) == ["Standard_DC2as_v5"]
 
 
 def test_gpus_are_counted(cloud, driver):

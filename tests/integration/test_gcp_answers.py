@@ -58,6 +58,16 @@ def test_quota_errors_skip_the_family(cloud, driver):
         assert part in error.message
 
 
+def test_no_quota_in_a_region_leads_to_another_region(cloud, driver):
+    refused = ("instances.insert", "QUOTA_EXCEEDED", "Quota 'N2D_CPUS' exceeded.", 403, None)
+    cloud.fail_operation(*refused, lambda _body, zone: zone.startswith("us-central1"))
+    verbs = "".join(f"create token={new_token()} name=podvm-{i}\n" for i in range(2))
+    driver.tool("serve", {"GCP_ZONE": f"{ZONES},europe-west1-b"}, stdin=verbs)
+    # The quota is that of both zones of the region, and is known when the second pod comes.
+    assert [zone for _, zone in tried(cloud)] == ["us-central1-a", "europe-west1-b", "europe-west1-b"]
+    assert "refused a short while ago (quota)" in driver.log
+
+
 def test_what_was_refused_is_not_asked_for_again_for_a_while(cloud, driver):
     cloud.full(zone="us-central1-a")
     verbs = "".join(f"create token={new_token()} name=podvm-{i}\n" for i in range(2))

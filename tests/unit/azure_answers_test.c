@@ -368,6 +368,7 @@ static void test_sizes_are_read_with_zones_and_restrictions(void **state)
 	assert_int_equal(size.facts.max_volumes, 8);
 	assert_int_equal(size.facts.tees, CHOICE_TEE_SNP);
 	assert_false(size.generation_2);
+	assert_int_equal(size.lacks, 0);
 	assert_false(size.refused);
 	assert_string_equal(size.zones[0], "1");
 	assert_string_equal(size.zones[1], "3");
@@ -382,6 +383,47 @@ static void test_sizes_are_read_with_zones_and_restrictions(void **state)
 	size_clear(&size);
 	json_object_set_new(sku, "resourceType", json_string("disks"));
 	assert_int_equal(size_read(sku, "eastus", &size, NULL), 0);
+}
+
+static void test_sizes_that_lack_what_the_options_ask_for_say_so(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *capability, *value, *disk, *place;
+		bool encryption;
+		const char *why_not; /* NULL: it can */
+	} cases[] = {
+		{"PremiumIO", "False", "Premium_LRS", "", false, "AZURE_OS_DISK_TYPE"},
+		{"PremiumIO", "False", "Premium_ZRS", "", false, "AZURE_OS_DISK_TYPE"},
+		{"PremiumIO", "False", "StandardSSD_LRS", "", true, NULL},
+		{"PremiumIO", "True", "Premium_LRS", "", false, NULL},
+		{"EphemeralOSDiskSupported", "False", "Premium_LRS", "NvmeDisk", false,
+			"AZURE_OS_DISK_EPHEMERAL"},
+		{"EphemeralOSDiskSupported", "False", "Premium_LRS", "", true, NULL},
+		{"EphemeralOSDiskSupported", "True", "Premium_LRS", "CacheDisk", false, NULL},
+		{"EncryptionAtHostSupported", "false", "Premium_LRS", "", true,
+			"AZURE_ENCRYPTION_AT_HOST"},
+		{"EncryptionAtHostSupported", "False", "Premium_LRS", "CacheDisk", false, NULL},
+		{"EncryptionAtHostSupported", "True", "Premium_LRS", "", true, NULL},
+		{"unknown", "False", "Premium_LRS", "CacheDisk", true, NULL},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct azure_options o = {.os_disk_type = (char *)cases[i].disk,
+			.os_disk_ephemeral = (char *)cases[i].place,
+			.encryption_at_host = cases[i].encryption};
+		struct size size;
+		cleanup_json *sku = json_of(sku_text);
+		json_array_append_new(json_object_get(sku, "capabilities"),
+			json_pack("{s:s, s:s}", "name", cases[i].capability, "value",
+				cases[i].value));
+		assert_int_equal(size_read(sku, "eastus", &size, NULL), 1);
+		const char *why_not = size_why_not(&size, &o);
+		if (cases[i].why_not)
+			assert_contains(why_not ? why_not : "(nothing)", cases[i].why_not);
+		else
+			assert_null(why_not);
+		size_clear(&size);
+	}
 }
 
 static void test_images_tell_what_they_can(void **state)
@@ -532,6 +574,7 @@ int main(void)
 		cmocka_unit_test(test_the_metadata_service_may_be_busy_but_not_refuse),
 		cmocka_unit_test(test_states_times_and_addresses_are_read),
 		cmocka_unit_test(test_sizes_are_read_with_zones_and_restrictions),
+		cmocka_unit_test(test_sizes_that_lack_what_the_options_ask_for_say_so),
 		cmocka_unit_test(test_images_tell_what_they_can),
 		cmocka_unit_test(test_permissions_know_wildcards),
 		cmocka_unit_test(test_the_place_of_this_machine_is_read),

@@ -335,7 +335,7 @@ static void test_refusals_are_remembered_by_offering_and_by_family(void **state)
 	};
 	static const char *const all[] = {"m.large", NULL};
 	struct choice_request request = {.type = "m.large", .allowed = all, .on_demand = true};
-	struct choice_memory *memory = choice_memory_new();
+	struct choice_memory *memory = choice_memory_new(NULL);
 	struct choice choice;
 	choice_memory_refuse(memory, &two[0], ERROR_CAPACITY, CHOICE_REFUSAL_NS);
 	assert_int_equal(choice_rank(two, 3, &request, memory, &choice, NULL), 0);
@@ -349,7 +349,7 @@ static void test_refusals_are_remembered_by_offering_and_by_family(void **state)
 	assert_true(choice.ranked[0].offering->spot);
 	choice_free(&choice);
 	choice_memory_free(memory);
-	memory = choice_memory_new();
+	memory = choice_memory_new(NULL);
 	choice_memory_refuse(memory, &two[2], ERROR_CAPACITY, 0); /* over at once */
 	assert_int_equal(choice_rank(two, 3, &request, memory, &choice, NULL), 0);
 	assert_int_equal(choice.fits, 3);

@@ -87,7 +87,7 @@ static void test_what_is_tried_and_where_it_ends(void **state)
 	};
 	for (size_t i = 0; i < array_size(cases); i++) {
 		struct script script = {0};
-		struct choice_memory *memory = choice_memory_new();
+		struct choice_memory *memory = choice_memory_new(NULL);
 		cleanup_error err = ERROR_INIT;
 		char tried[5] = "";
 		memcpy(script.kinds, cases[i].kinds, sizeof(script.kinds));
@@ -104,10 +104,62 @@ static void test_what_is_tried_and_where_it_ends(void **state)
 	}
 }
 
+static bool same_letter(const char *zone, const char *other)
+{
+	return *zone == *other;
+}
+
+/* Of one family: two zones of a region, then one of another; on-demand, but for the last. */
+static const struct offering regions[] = {
+	{"m.small", "m", "a1", false, 2, 8192, 0, 0, 0, 0, 1},
+	{"m.large", "m", "a2", false, 4, 16384, 0, 0, 0, 0, 2},
+	{"m.small", "m", "b1", false, 2, 8192, 0, 0, 0, 0, 3},
+	{"m.small", "m", "a1", true, 2, 8192, 0, 0, 0, 0, 4},
+};
+
+static int refuse_region_a(void *with, const struct offering *offering, const struct bound *bound,
+	struct error *err)
+{
+	struct buf *tried = with;
+	(void)bound;
+	buf_printf(tried, "%s%s,", offering->zone, offering->spot ? " spot" : "");
+	return *offering->zone != 'a' ? 0 : error_set(err, ERROR_QUOTA, "no quota");
+}
+
+static void test_a_quota_counts_within_its_region(void **state)
+{
+	(void)state;
+	static const struct {
+		choice_same_region *same_region;
+		const char *tried[2]; /* the second time, after what is remembered of the first */
+		int result;
+	} cases[] = {
+		{same_letter, {"a1,b1,", "b1,"}, 0},
+		{NULL, {"a1,a1 spot,", ""}, -1},
+	};
+	for (size_t i = 0; i < array_size(cases); i++) {
+		struct choice_memory *memory = choice_memory_new(cases[i].same_region);
+		struct bound bound = {.deadline_ns = deadline_in(10 * NS_PER_S)};
+		for (size_t n = 0; n < array_size(cases[i].tried); n++) {
+			cleanup(buf_free) struct buf tried = BUF_INIT;
+			struct choice choice;
+			int result = choice_rank(regions, array_size(regions), &wish, memory,
+				&choice, NULL);
+			if (result == 0)
+				result = choice_try("test", &choice, memory, refuse_region_a,
+					&tried, &bound, NULL);
+			assert_int_equal(result, cases[i].result);
+			assert_string_equal(buf_text(&tried), cases[i].tried[n]);
+			choice_free(&choice);
+		}
+		choice_memory_free(memory);
+	}
+}
+
 static void test_a_refusal_is_not_asked_for_again(void **state)
 {
 	(void)state;
-	struct choice_memory *memory = choice_memory_new();
+	struct choice_memory *memory = choice_memory_new(NULL);
 	struct script first = {.kinds = {ERROR_QUOTA, ERROR_CAPACITY}}, second = {0};
 	assert_int_equal(attempt(&first, memory, NULL), 0);
 	assert_int_equal(first.count, 3);
@@ -120,7 +172,7 @@ static void test_a_refusal_is_not_asked_for_again(void **state)
 static void test_other_failures_are_not_remembered(void **state)
 {
 	(void)state;
-	struct choice_memory *memory = choice_memory_new();
+	struct choice_memory *memory = choice_memory_new(NULL);
 	struct script first = {.kinds = {ERROR_DENIED}}, second = {0};
 	assert_int_equal(attempt(&first, memory, NULL), -1);
 	assert_int_equal(attempt(&second, memory, NULL), 0);
@@ -132,6 +184,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_tried_and_where_it_ends),
+		cmocka_unit_test(test_a_quota_counts_within_its_region),
 		cmocka_unit_test(test_a_refusal_is_not_asked_for_again),
 		cmocka_unit_test(test_other_failures_are_not_remembered),
 	};
