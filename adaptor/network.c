@@ -28,6 +28,7 @@ struct podnetwork_worker_settings sandbox_network_settings(const struct adaptor 
 	return (struct podnetwork_worker_settings){
 		.sandbox = record->sandbox,
 		.netns_path = record->netns_path,
+		.netns_inode = (uint64_t)record->netns_inode,
 		.host_interface = settings->host_interface,
 		.pod_subnet_cidrs = settings->pod_subnet_cidrs,
 		.external_net_via_pod_vm = settings->ext_network_via_podvm,

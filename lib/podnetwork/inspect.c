@@ -488,7 +488,8 @@ int podnetwork_inspect(const struct podnetwork_worker_settings *settings,
 	uint32_t mtu;
 	if (check_settings(settings, err))
 		return -1;
-	cleanup(close_fd) int netns = netns_open(settings->netns_path, err);
+	cleanup(close_fd) int netns =
+		netns_open_known(settings->netns_path, settings->netns_inode, err);
 	if (netns < 0)
 		return -1;
 	cleanup_netlink root = {0}, pod = {0};

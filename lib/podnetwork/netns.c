@@ -70,6 +70,23 @@ int netns_open(const char *path, struct error *err)
 	return take_fd(&fd);
 }
 
+int netns_open_known(const char *path, uint64_t inode, struct error *err)
+{
+	struct stat st;
+	cleanup(close_fd) int fd = netns_open(path, err);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) < 0)
+		return error_set_errno(err, errno, "netns %s", path);
+	/* All namespaces are on one nsfs: the inode alone tells. */
+	if (inode && st.st_ino != inode)
+		return error_set(err, ERROR_GONE,
+			"netns %s: the network namespace there (inode %llu) is another one than when the pod was "
+			"created (inode %llu)",
+			path, (unsigned long long)st.st_ino, (unsigned long long)inode);
+	return take_fd(&fd);
+}
+
 struct visit {
 	int netns_fd;
 	void (*function)(void *);

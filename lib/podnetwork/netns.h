@@ -9,6 +9,7 @@
 #define PEERPOD_PODNETWORK_NETNS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "base/error.h"
 
 #define NETNS_DIR "/run/netns"
@@ -18,6 +19,9 @@
  * netns (any more), ERROR_INVALID where it is no netns or the one that we are in ourselves.
  */
 int netns_open(const char *path, struct error *err);
+
+/* As netns_open; ERROR_GONE where another netns than that of inode is there meanwhile. 0: any. */
+int netns_open_known(const char *path, uint64_t inode, struct error *err);
 
 /* The netns of this thread. */
 int netns_open_own(struct error *err);

@@ -99,6 +99,7 @@ int podnetwork_from_json(const json_t *object, struct podnetwork *network, struc
 struct podnetwork_worker_settings {
 	const char *sandbox;          /* sandbox id */
 	const char *netns_path;       /* of the pod */
+	uint64_t netns_inode;         /* of the netns there when the pod was created; 0: any */
 	const char *host_interface;   /* "": the one of the default route */
 	const char *pod_subnet_cidrs; /* comma separated, "" */
 	bool external_net_via_pod_vm;

@@ -114,7 +114,8 @@ static int setup(const struct podnetwork_worker_settings *settings,
 	if (choose_remote(network, &local, instance_ips, count, &remote, err))
 		return -1;
 
-	cleanup(close_fd) int netns = netns_open(settings->netns_path, err);
+	cleanup(close_fd) int netns =
+		netns_open_known(settings->netns_path, settings->netns_inode, err);
 	if (netns < 0)
 		return -1;
 	cleanup_netlink root = {0}, pod = {0};
@@ -176,7 +177,10 @@ int podnetwork_worker_setup(const struct podnetwork_worker_settings *settings,
 
 /* ---- tear-down ---- */
 
-/* Deletes this sandbox's device. A netns that is gone took it along. */
+/*
+ * Deletes this sandbox's device, found by its alias: another pod's, where the path leads to that one's netns meanwhile, is
+ * not touched. A netns that is gone took the device along.
+ */
 static int remove_device(const char *netns_path, const char *sandbox, struct error *err)
 {
 	cleanup_error gone = ERROR_INIT;

@@ -252,12 +252,12 @@ class Rig:
         pod.file = self.write(pod.network)
         return pod.network
 
-    def setup(self, pod, vm, fault=None):
+    def setup(self, pod, vm, *options, fault=None):
         self.tool(self.worker, "setup", "-sandbox", pod.sandbox, "-netns", pod.netns.path, "-network", pod.file,
-                  "-instance-ips", ",".join(vm.addresses), fault=fault)
+                  "-instance-ips", ",".join(vm.addresses), *options, fault=fault)
 
-    def teardown(self, pod, fault=None):
-        self.tool(self.worker, "teardown", "-sandbox", pod.sandbox, "-netns", pod.netns.path, fault=fault)
+    def teardown(self, pod, *options, fault=None):
+        self.tool(self.worker, "teardown", "-sandbox", pod.sandbox, "-netns", pod.netns.path, *options, fault=fault)
 
     def reconcile(self, *live):
         self.tool(self.worker, "reconcile", "-live", ",".join(pod.sandbox for pod in live))

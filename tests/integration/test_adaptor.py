@@ -281,6 +281,23 @@ def test_a_start_vm_whose_caller_goes_away_is_rolled_back(make_world):
     world.nothing_left()
 
 
+def test_a_start_vm_makes_no_tunnel_in_another_pods_namespace_that_has_the_path_meanwhile(world):
+    shim = world.shim()
+    shim.create_vm()
+    other = world.network.add_pod("other")
+    before = leaks.in_pod(other)
+    with open(shim.pod_netns.path):  # it lives on: no new namespace gets its number
+        subprocess.run(["umount", "--lazy", shim.pod_netns.path], check=True)
+        subprocess.run(["mount", "--bind", other.path, shim.pod_netns.path], check=True)
+        with pytest.raises(ttrpc.Status) as refused:
+            shim.start_vm(60)
+        assert "is another one than when the pod was created" in refused.value.message
+        assert leaks.in_pod(other) == before
+        shim.stop_vm()
+    world.network.remove_pod(other)
+    world.nothing_left()
+
+
 def test_stop_vm_cancels_a_start_vm(make_world):
     world = make_world(environment={"NETNS_ADDRESS_DELAY": "60s"}).start()
     shim = world.shim()

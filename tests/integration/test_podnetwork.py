@@ -8,6 +8,8 @@ behind it: the worker's own kernel answers for the pod's address as long as no r
 import concurrent.futures
 import fcntl
 import json
+import os
+import pathlib
 import socket
 import struct
 import subprocess
@@ -19,6 +21,7 @@ from peerpod import paths
 from podnet_rig import (  # noqa: F401 (fixtures)
     VXLAN_PORT,
     Rig,
+    ToolError,
     check_traffic,
     connected,
     HAS_FAULTS,
@@ -27,6 +30,7 @@ from podnet_rig import (  # noqa: F401 (fixtures)
     needs_faults,
     needs_root,
     rig,
+    run,
     wait_for,
 )
 
@@ -115,6 +119,30 @@ def test_everything_twice_and_teardown_without_a_netns(rig):
     for _ in range(2):
         rig.teardown(pod)
     assert rig.worker.elements() == []
+
+
+def test_no_tunnel_is_made_in_another_pods_netns_that_has_the_path_meanwhile(rig):
+    pod, vm = connected(rig)
+    inode = os.stat(pod.netns.path).st_ino
+    known = ("-netns-inode", str(inode))
+    rig.setup(pod, vm, *known)
+    other, other_vm = connected(rig, "b", 8, 21)
+    with open(pod.netns.path):  # it lives on: no new namespace gets its number
+        pod.netns.delete()
+        pathlib.Path(pod.netns.path).touch()
+        run("mount", "--bind", other.netns.path, pod.netns.path)
+        before = other.netns.json("link show")
+        with pytest.raises(ToolError) as refused:
+            rig.setup(pod, vm, *known)
+        said = (f"netns {pod.netns.path}: the network namespace there (inode {os.stat(other.netns.path).st_ino}) is another "
+                f"one than when the pod was created (inode {inode})")
+        assert str(refused.value) == f"connect the pod's network to its VM: {said}"
+        assert inspect_error(rig, pod, *known) == said.replace(pod.netns.path, "PATH")
+        for _ in range(2):
+            rig.teardown(pod, *known)
+        assert other.netns.json("link show") == before
+        assert [e[3] for e in rig.worker.elements()] == ["sandbox-b"]
+        check_traffic(rig, other, other_vm)
 
 
 def test_teardown_leaves_a_pod_netns_that_answers_to_nobody(rig):

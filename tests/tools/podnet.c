@@ -24,7 +24,7 @@ struct arguments {
 	char *sandbox, *netns, *host_interface, *pod_subnet_cidrs, *node_ip, *pod_interface;
 	char *network, *instance_ips, *live, *quarantine;
 	bool external, tunnel_csum_off, nic_tx_csum_off;
-	int64_t vxlan_port, vxlan_min_id, count;
+	int64_t netns_inode, vxlan_port, vxlan_min_id, count;
 	uint64_t timeout;
 };
 
@@ -32,6 +32,8 @@ struct arguments {
 static const struct option table[] = {
 	{"sandbox", NULL, "sandbox", "sandbox id", AT(sandbox), OPTION_STRING},
 	{"netns", NULL, NULL, "path of the pod's netns (vm-*: of podns)", AT(netns), OPTION_STRING},
+	{"netns-inode", NULL, "0", "inode of that netns when the pod was created", AT(netns_inode),
+		OPTION_INT, .min = 0, .max = INT64_MAX},
 	{"host-interface", NULL, NULL, "interface of the tunnel", AT(host_interface),
 		OPTION_STRING},
 	{"pod-subnet-cidrs", NULL, NULL, "list of CIDRs", AT(pod_subnet_cidrs), OPTION_STRING},
@@ -232,6 +234,7 @@ static int run(const char *verb, struct arguments *args, struct error *err)
 	const struct podnetwork_worker_settings settings = {
 		.sandbox = args->sandbox,
 		.netns_path = args->netns,
+		.netns_inode = (uint64_t)args->netns_inode,
 		.host_interface = args->host_interface,
 		.pod_subnet_cidrs = args->pod_subnet_cidrs,
 		.external_net_via_pod_vm = args->external,
