@@ -70,8 +70,10 @@ class PodVM:
         self.process = None
         self.started = 0.0
 
-    def start(self, *, medium=None, firmware_entry=None, disk=None, command_line=None, uefi=False, network=True, more=()):
-        """medium: an ISO9660 file; firmware_entry: a file handed in as fw_cfg; uefi: the disk boots by itself."""
+    def start(self, *, medium=None, firmware_entry=None, disk=None, command_line=None, uefi=False, sata=False, network=True, more=()):
+        """medium: an ISO9660 file; firmware_entry: a file handed in as fw_cfg; uefi: the disk boots by itself; sata: disk and
+        medium are SATA's."""
+        hard_disk, cd = ("ide-hd,bus=ide.0,", "ide-cd,bus=ide.1,") if sata else ("virtio-blk-pci,", "scsi-cd,")
         disk = disk or self.image / "podvm-base.qcow2"
         # Debian 12's QEMU emulates cmpxchg16b wrongly, which kernels use from 6.5 on: they crash, now here, now there.
         accelerated, cpu = ("kvm", "max") if can_use_kvm() else ("tcg", "max,cx16=off")
@@ -79,7 +81,7 @@ class PodVM:
             "qemu-system-x86_64", "-machine", f"q35,accel={accelerated}", "-cpu", cpu, "-m", str(self.memory),
             "-smp", str(self.cpus), "-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{self.console}",
             "-drive", f"if=none,id=root,file={disk},format=qcow2,snapshot=on",
-            "-device", "virtio-blk-pci,drive=root,bootindex=1",
+            "-device", f"{hard_disk}drive=root,bootindex=1",
             "-device", "virtio-scsi-pci",
             "-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng",
         ]  # fmt: skip
@@ -88,7 +90,7 @@ class PodVM:
                         "-device", "virtio-net-pci,netdev=net,romfile="]  # fmt: skip
         if medium:
             command += ["-drive", f"if=none,id=cidata,media=cdrom,readonly=on,file={medium}",
-                        "-device", "scsi-cd,drive=cidata"]  # fmt: skip
+                        "-device", f"{cd}drive=cidata"]  # fmt: skip
         if firmware_entry:
             command += ["-fw_cfg", f"name=opt/org.peerpod/user-data,file={firmware_entry}"]
         if uefi:
