@@ -37,6 +37,8 @@ struct connection {
 	uint64_t generation;
 	bool opening, lost, freed;
 	bool opened_before;
+	pthread_t opener; /* the thread that opens, or opened last; to be joined where has_opener */
+	bool has_opener;
 	struct error failure;    /* of the last opening */
 	uint64_t failure_number; /* openings that failed, counted */
 };
@@ -211,17 +213,31 @@ static void *open_thread(void *opaque)
 	return NULL;
 }
 
+/*
+ * With the mutex held, which is let go meanwhile: the thread that has opened. It is joined, not detached, as it has not
+ * ended when it is done (base/thread.h).
+ */
+static void join_opener(struct connection *c)
+{
+	pthread_t opener = c->opener;
+	bool join = c->has_opener;
+	c->has_opener = false;
+	pthread_mutex_unlock(&c->mutex);
+	if (join)
+		pthread_join(opener, NULL);
+	pthread_mutex_lock(&c->mutex);
+}
+
 /* With the mutex held: starts an opening where none runs. */
 static int start_opening(struct connection *c, struct error *err)
 {
 	c->references++;
 	c->opening = true;
-	pthread_t thread;
-	int failed = thread_start(&thread, 0, open_thread, c);
-	if (!failed) {
-		pthread_detach(thread);
+	join_opener(c);
+	int failed = thread_start(&c->opener, 0, open_thread, c);
+	c->has_opener = !failed;
+	if (!failed)
 		return 0;
-	}
 	c->references--;
 	c->opening = false;
 	return error_set_errno(err, failed, "no thread to connect to libvirt");
@@ -343,6 +359,11 @@ void connection_free(struct connection *c)
 	c->freed = true;
 	virConnectPtr conn = c->conn;
 	c->conn = NULL;
+	/* One that still opens may do so for minutes: it finds that nobody wants the connection. */
+	if (c->opening && c->has_opener)
+		pthread_detach(c->opener);
+	else
+		join_opener(c);
 	pthread_mutex_unlock(&c->mutex);
 	if (conn)
 		close_conn(conn);
