@@ -17,6 +17,7 @@ void frame_reader_free(struct frame_reader *reader)
 {
 	buf_free(&reader->data);
 	free(reader->chunk);
+	*reader = (struct frame_reader){0};
 }
 
 uint8_t *frame_reader_space(struct frame_reader *r, size_t *len)

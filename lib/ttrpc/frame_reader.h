@@ -29,7 +29,7 @@ struct frame_reader {
 	bool direct; /* frame_reader_space pointed into data, not into chunk */
 };
 
-/* Zeroed memory is a new reader. */
+/* Zeroed memory is a new reader, and so is one that was freed. */
 void frame_reader_free(struct frame_reader *reader);
 
 /*

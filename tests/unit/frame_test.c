@@ -336,6 +336,25 @@ static void test_an_oversized_frame_is_passed_over_and_the_next_is_read(void **s
 	free(reader);
 }
 
+/* With the head of another frame in it. */
+static void test_a_reader_that_was_freed_is_a_new_one(void **state)
+{
+	(void)state;
+	cleanup(buf_free) struct buf wire = BUF_INIT;
+	assert_int_equal(ttrpc_data_write(&wire, 1, 0, "one", 3, NULL), 0);
+	size_t whole = wire.len;
+	assert_int_equal(ttrpc_data_write(&wire, 3, 0, "three", 5, NULL), 0);
+	struct frame_reader reader = {0};
+	for (int i = 0; i < 2; i++) {
+		struct feed feed = {wire.data, whole + TTRPC_HEADER_SIZE, SIZE_MAX};
+		assert_int_equal(next_frame(&reader, &feed), 1);
+		assert_int_equal(reader.header.stream, 1);
+		assert_memory_equal(reader.data.data, "one", 3);
+		frame_reader_free(&reader);
+	}
+	frame_reader_free(&reader);
+}
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 static void test_messages_round_trip_and_keep_unknown_fields(void **state)
@@ -392,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_codes_and_kinds),
 		cmocka_unit_test(test_frames_come_out_whole_however_they_arrive),
 		cmocka_unit_test(test_an_oversized_frame_is_passed_over_and_the_next_is_read),
+		cmocka_unit_test(test_a_reader_that_was_freed_is_a_new_one),
 		cmocka_unit_test(test_messages_round_trip_and_keep_unknown_fields),
 		cmocka_unit_test(test_messages_that_are_none_are_refused),
 	};
